@@ -1,0 +1,52 @@
+"""Train, measure and write a bundled model: ``python recipes/bundle.py nuclei path/to/data``.
+
+The run lies beside the recipe, in ``runs/<name>``; started again, it goes on where it stopped. The metrics on the
+card are measured on the test folds, with the weights of the very file that is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tomllib
+from pathlib import Path
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages for torch's CPU allocator; read when torch starts
+
+from napari_resformer.events import EpochDone, Finished
+from napari_resformer.model.card import Card
+from napari_resformer.samples.folder import read_folder
+from napari_resformer.train.job import RunFolder, train_samples
+from napari_resformer.train.settings import TrainSettings
+
+HERE = Path(__file__).parent
+MODELS = HERE.parent / "src" / "napari_resformer" / "models"
+
+
+def main() -> None:
+    """Run one recipe."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", choices=sorted(path.stem for path in HERE.glob("*.toml")))
+    parser.add_argument("data", type=Path)
+    arguments = parser.parse_args()
+    recipe = tomllib.loads((HERE / f"{arguments.recipe}.toml").read_text(encoding="utf-8"))
+    settings = TrainSettings.model_validate(recipe["settings"], strict=False)
+    run = RunFolder(HERE / "runs" / arguments.recipe)
+    model = None
+    for event in train_samples(read_folder(arguments.data), settings, run, name=arguments.recipe, resume=True):
+        if isinstance(event, EpochDone):
+            print(
+                f"epoch {event.epoch}/{event.epochs} loss {event.loss:.4f} dice {event.validation.mask_mean.dice:.4f} "
+                f"score {event.score:.4f}{' *' if event.best else ''} {event.seconds:.0f} s",
+                flush=True,
+            )
+        if isinstance(event, Finished):
+            model = event.result
+    assert model is not None
+    card = model.card.model_dump() | {key: recipe[key] for key in ("version", "summary", "licence", "notice", "data")}
+    card["training"] |= {"recipe": f"recipes/{arguments.recipe}.toml", "test_folds": recipe["test_folds"]}
+    print(Card.model_validate(card, strict=False).model_dump_json(indent=1))
+
+
+if __name__ == "__main__":
+    main()

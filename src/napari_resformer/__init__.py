@@ -1,0 +1,1 @@
+"""Segment and classify images with one network, in napari, on the command line and in Python."""

@@ -1,0 +1,48 @@
+"""Which device a job runs on, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device by torch's name, and why it was chosen, in words."""
+
+    name: str
+    reason: str
+
+
+def choose_device(wanted: str = "auto") -> Device:
+    """Choose the device of a job; loads torch.
+
+    Parameters
+    ----------
+    wanted : str
+        ``auto`` for the accelerator that torch finds, else the CPU; or a torch device such as ``cpu``, ``cuda``,
+        ``cuda:1`` or ``mps``.
+
+    Raises
+    ------
+    ValueError
+        If the device is unknown or not there.
+    """
+    import torch
+
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    usable = found is not None and found.type in {"cuda", "mps"}
+    there = f"this machine has the CPU and {found.type}" if usable and found else "this machine has the CPU only"
+    if wanted == "auto":
+        if usable and found:
+            return Device(found.type, "an accelerator is there")
+        return Device("cpu", "no accelerator that PyTorch can use was found")
+    kind, _, number = wanted.partition(":")
+    if kind not in DEVICES or kind == "auto" or (number and not number.isdigit()):
+        raise ValueError(f"unknown device {wanted!r}; choose auto, cpu, cuda, cuda:N or mps")
+    if kind != "cpu" and (not usable or found is None or kind != found.type):
+        raise ValueError(f"device {wanted} is not available: {there}; choose auto or cpu")
+    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+        raise ValueError(f"device {wanted} is not available: there are {torch.cuda.device_count()} CUDA devices")
+    return Device(wanted, "it was chosen")

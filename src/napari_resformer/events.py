@@ -1,0 +1,85 @@
+"""The typed events that a running job yields; the same for the command line, a widget or a test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from napari_resformer.metrics import Report
+
+Result = TypeVar("Result", covariant=True)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is: ``done`` of ``total`` units (for instance tiles)."""
+
+    done: int
+    total: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class PlaneDone:
+    """A plane's mask and scores are final; ``index`` is its position on the loop axes."""
+
+    index: tuple[int, ...]
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """A training step is done; epochs and steps count from 1."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """A training epoch is done and validated.
+
+    Parameters
+    ----------
+    epoch, epochs : int
+        Epoch, from 1, and how many there will be.
+    loss : float
+        Mean training loss, and its two parts.
+    mask_loss, class_loss : float
+        The parts, before weighting.
+    validation : Report
+        Metrics of the validation planes.
+    score : float
+        What the best epoch is picked by.
+    best : bool
+        Whether this is the best epoch so far.
+    seconds : float
+        Wall time of the epoch.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    mask_loss: float
+    class_loss: float
+    validation: Report
+    score: float
+    best: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Finished(Generic[Result]):
+    """The last event of a job that went well."""
+
+    result: Result
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A job ended by an exception; only the adapter between job and worker makes this event."""
+
+    error: BaseException

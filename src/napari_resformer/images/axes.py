@@ -1,0 +1,111 @@
+"""Axis letters: what a user or a layer may say, and what an array's shape allows to conclude."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+LOOP_AXES = "TZP"
+"""Axes that the planes are looped over: time, depth, and P for any other."""
+
+AXES = LOOP_AXES + "CYX"
+
+MAX_CHANNELS = 4
+"""An unnamed axis of 2 to this many entries might hold channels, so that it is never guessed to be a loop."""
+
+_STACKS = {2: "YX", 3: "ZYX", 4: "TZYX"}
+
+
+def check_axes(axes: str, shape: Sequence[int]) -> str:
+    """Return ``axes`` in capitals once they are known to describe an array of this shape.
+
+    Parameters
+    ----------
+    axes : str
+        One letter of T, Z, P, C, Y, X a dimension; case and blanks do not matter.
+    shape : sequence of int
+        Shape of the array.
+
+    Raises
+    ------
+    TypeError
+        If ``axes`` is not a string.
+    ValueError
+        If a letter is unknown or twice, Y or X lacks, or the number of letters is not that of the dimensions.
+    """
+    if not isinstance(axes, str):
+        raise TypeError(f"axes were given as {type(axes).__name__}; give a text such as 'ZYX'")
+    letters = "".join(axes.split()).upper()
+    if unknown := sorted(set(letters) - set(AXES)):
+        raise ValueError(f"axes {axes!r} hold the unknown letter {', '.join(unknown)}; use the letters {', '.join(AXES)}")
+    if len(set(letters)) < len(letters):
+        raise ValueError(f"axes {axes!r} name an axis twice; give each dimension a letter of its own")
+    if not {"Y", "X"} <= set(letters):
+        raise ValueError(f"axes {axes!r} lack Y or X; a plane needs both")
+    if len(letters) != len(shape):
+        raise ValueError(
+            f"axes {axes!r} name {len(letters)} dimensions, the image has {len(shape)} (shape {tuple(shape)}); "
+            "give one letter a dimension"
+        )
+    return letters
+
+
+def guess_axes(shape: Sequence[int], *, rgb: bool | None = None) -> str:
+    """Conclude the axes from the shape alone, or refuse.
+
+    Axes of size 1 do not matter. Of the others, two are YX, three ZYX and four TZYX; but an axis of 2 to 4 entries
+    might as well hold channels, and is never guessed.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Shape of the array.
+    rgb : bool, optional
+        Whether the last axis is known to hold colour; None where nobody said, and a last axis of 3 or 4 on an
+        array of three dimensions then is taken for colour if no other axis is that short.
+
+    Raises
+    ------
+    ValueError
+        If more than one answer is possible; the message names the choices.
+    """
+    shape = tuple(shape)
+    if rgb is None:
+        rgb = len(shape) == 3 and shape[-1] in (3, 4) and min(shape[:-1]) > MAX_CHANNELS
+    spatial = shape[:-1] if rgb else shape
+    if len(spatial) < 2:
+        raise ValueError(f"an image of shape {shape} has no plane; at least two dimensions (Y, X) are needed")
+    lead = spatial[:-2]
+    long = [size for size in lead if size > 1]
+    choices = axes_choices(shape, rgb=rgb)
+    if len(long) > 2 or (len(long) < len(lead) and len(lead) > 2 and long):
+        raise ValueError(_ambiguous(shape, choices))
+    if any(size <= MAX_CHANNELS for size in long):
+        raise ValueError(_ambiguous(shape, choices))
+    letters = iter(_STACKS[2 + len(long)][: len(long)])
+    spare = iter([axis for axis in "PTZ" if axis not in _STACKS[2 + len(long)]] + ([] if rgb else ["C"]))
+    try:
+        named = "".join(next(letters) if size > 1 else next(spare) for size in lead)
+    except StopIteration:
+        raise ValueError(_ambiguous(shape, choices)) from None
+    return named + "YX" + ("C" if rgb else "")
+
+
+def axes_choices(shape: Sequence[int], *, rgb: bool = False) -> tuple[str, ...]:
+    """Return the usual axes for so many dimensions, to offer where a guess would be a gamble."""
+    if rgb:
+        return {3: ("YXC",), 4: ("ZYXC", "TYXC"), 5: ("TZYXC",)}.get(len(shape), ())
+    return {
+        2: ("YX",),
+        3: ("CYX", "ZYX", "TYX", "YXC"),
+        4: ("TZYX", "ZCYX", "TCYX", "CZYX", "ZYXC"),
+        5: ("TZCYX", "TCZYX", "TZYXC"),
+        6: ("PTZCYX", "TPZCYX"),
+    }.get(len(shape), ())
+
+
+def _ambiguous(shape: tuple[int, ...], choices: Sequence[str]) -> str:
+    offer = f", for instance {', '.join(choices)}" if choices else ""
+    return (
+        f"the axes of an image of shape {shape} are ambiguous; name them by one letter a dimension "
+        f"(T, Z, P any loop, C channel, Y, X){offer}"
+    )

@@ -1,0 +1,193 @@
+"""An image with named axes, and the planes in it; pixels are read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_resformer.images.axes import LOOP_AXES, check_axes, guess_axes
+
+MIN_PLANE_SIDE = 8
+"""Pixels; nothing smaller can show an object and its surroundings."""
+
+PixelSize = tuple[float, float]
+"""Height and width of a pixel, in micrometres."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An array with named axes.
+
+    Parameters
+    ----------
+    data : array-like
+        numpy, dask or zarr array: anything with ``shape``, ``dtype`` and slicing.
+    axes : str
+        One letter a dimension, see :func:`~napari_resformer.images.axes.check_axes`.
+    name : str
+        What to call the image in messages and results.
+    pixel_size : (float, float), optional
+        Micrometres in Y and X, when known.
+    channel_names : tuple of str
+        Names of the entries of the channel axis, when known.
+    rgb : bool
+        Whether the channel axis holds colour (red, green, blue, and perhaps alpha).
+
+    Raises
+    ------
+    TypeError
+        If the pixels are not real numbers.
+    ValueError
+        If the axes do not fit, the image is empty or its planes are too small.
+    """
+
+    data: Any
+    axes: str
+    name: str = "image"
+    pixel_size: PixelSize | None = None
+    channel_names: tuple[str, ...] = ()
+    rgb: bool = False
+
+    def __post_init__(self) -> None:
+        check_dtype(self.data.dtype, self.name)
+        object.__setattr__(self, "axes", check_axes(self.axes, self.data.shape))
+        if prod(self.data.shape) == 0:
+            raise ValueError(f"{self.name} is empty: its shape is {tuple(self.data.shape)}; give an image with pixels")
+        if min(self.plane_shape) < MIN_PLANE_SIDE:
+            height, width = self.plane_shape
+            raise ValueError(
+                f"the planes of {self.name} are {height}x{width} pixels (shape {tuple(self.data.shape)}, axes "
+                f"{self.axes}); at least {MIN_PLANE_SIDE}x{MIN_PLANE_SIDE} are needed: check the axes or give a larger image"
+            )
+        if self.pixel_size is not None and not all(np.isfinite(size) and size > 0 for size in self.pixel_size):
+            raise ValueError(f"{self.name}: pixel size {self.pixel_size} must be positive, in micrometres")
+
+    def size(self, axis: str) -> int:
+        """Return the length of an axis; 1 where the image does not have it."""
+        place = self.axes.find(axis)
+        return int(self.data.shape[place]) if place >= 0 else 1
+
+    @property
+    def loop_axes(self) -> str:
+        """Axes that the planes are looped over, in the order of the image."""
+        return "".join(axis for axis in self.axes if axis in LOOP_AXES)
+
+    @property
+    def loop_shape(self) -> tuple[int, ...]:
+        """Lengths of the loop axes."""
+        return tuple(self.size(axis) for axis in self.loop_axes)
+
+    @property
+    def plane_shape(self) -> tuple[int, int]:
+        """Height and width of a plane, in pixels."""
+        return self.size("Y"), self.size("X")
+
+    @property
+    def channels(self) -> int:
+        """Channels of a plane."""
+        return self.size("C")
+
+    @property
+    def mask_axes(self) -> str:
+        """Axes of a mask of this image: its own without the channel axis."""
+        return self.axes.replace("C", "")
+
+    @property
+    def mask_shape(self) -> tuple[int, ...]:
+        """Shape of a mask of this image."""
+        return tuple(self.size(axis) for axis in self.mask_axes)
+
+    def plane_indices(self) -> Iterator[tuple[int, ...]]:
+        """Yield the position of each plane on the loop axes, last axis fastest."""
+        yield from np.ndindex(*self.loop_shape)
+
+    def plane(self, index: tuple[int, ...] = ()) -> Plane:
+        """Return a plane by its position on the loop axes."""
+        return Plane(self, index)
+
+    def mask_index(self, index: tuple[int, ...], rows: slice, columns: slice) -> tuple[int | slice, ...]:
+        """Return where a part of a plane lies in a mask of this image."""
+        place = dict(zip(self.loop_axes, index, strict=True)) | {"Y": rows, "X": columns}
+        return tuple(place[axis] for axis in self.mask_axes)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One YX image with its channels, still unread."""
+
+    image: Image
+    index: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image.plane_shape
+
+    def read(
+        self, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> NDArray[Any]:
+        """Read a part of the plane as (C, height, width), in the image's own dtype (bool as uint8)."""
+        image = self.image
+        place: dict[str, int | slice] = dict(zip(image.loop_axes, self.index, strict=True))
+        place |= {"Y": rows, "X": columns, "C": slice(None)}
+        part = np.asarray(image.data[tuple(place[axis] for axis in image.axes)])
+        kept = [axis for axis in image.axes if axis in "CYX"]
+        if "C" not in kept:
+            part, kept = part[np.newaxis], ["C", *kept]
+        part = part.transpose([kept.index(axis) for axis in "CYX"])
+        return part.view(np.uint8) if part.dtype == bool else part
+
+
+def from_array(
+    array: Any,
+    axes: str | None = None,
+    *,
+    name: str = "image",
+    pixel_size: PixelSize | None = None,
+    channel_names: tuple[str, ...] = (),
+    rgb: bool | None = None,
+) -> Image:
+    """Name the axes of an array.
+
+    Parameters
+    ----------
+    array : array-like
+        numpy, dask or zarr array; a nested list is refused, since its dtype would be a guess.
+    axes : str, optional
+        One letter a dimension; concluded from the shape where only one answer is possible.
+    name, pixel_size, channel_names
+        As in :class:`Image`.
+    rgb : bool, optional
+        Whether the last axis holds colour; None where unknown.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If this is no array of real numbers, or its axes are ambiguous or do not fit.
+    """
+    if not all(hasattr(array, attribute) for attribute in ("shape", "dtype", "__getitem__")):
+        raise TypeError(f"{name} was given as {type(array).__name__}; give a numpy, dask or zarr array")
+    check_dtype(array.dtype, name)
+    if axes is None:
+        if prod(array.shape) == 0:
+            raise ValueError(f"{name} is empty: its shape is {tuple(array.shape)}; give an image with pixels")
+        axes = guess_axes(array.shape, rgb=rgb)
+    axes = check_axes(axes, array.shape)
+    if rgb is None:
+        rgb = axes.endswith("C") and array.shape[-1] in (3, 4)
+    return Image(array, axes, name, pixel_size, channel_names, rgb)
+
+
+def check_dtype(dtype: Any, name: str) -> None:
+    """Refuse pixels that are not real numbers."""
+    kind = np.dtype(dtype).kind
+    if kind in "buif":
+        return
+    what = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "text"}.get(kind, f"of type {dtype}")
+    hint = "take the magnitude, np.abs(image)" if kind == "c" else "convert it to integers or floats"
+    raise TypeError(f"the pixels of {name} are {what}; real numbers are needed: {hint}")

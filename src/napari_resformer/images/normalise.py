@@ -1,0 +1,132 @@
+"""From raw values to the range that a network saw in training, by statistics of the whole plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from napari_resformer.images.channels import ChannelRule
+from napari_resformer.images.image import Plane
+
+SAMPLE_PIXELS = 4_000_000
+"""Pixels of a plane that its statistics are taken from at most."""
+
+_BLOCK = 256
+
+
+class Normalisation(BaseModel):
+    """How a model wants its planes: percentiles of the plane go to -1 and 1, what lies outside is clipped.
+
+    Parameters
+    ----------
+    method : {"percentile"}
+        The only one so far; named so that a file from a newer version is refused rather than misread.
+    low, high : float
+        Percentiles, 0 to 100.
+    per_channel : bool
+        Whether each channel has percentiles of its own (independent stains), or all share them (colour).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    method: Literal["percentile"] = "percentile"
+    low: Annotated[float, Field(ge=0, le=100)] = 0.1
+    high: Annotated[float, Field(ge=0, le=100)] = 99.9
+    per_channel: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"normalisation: low percentile {self.low} is not below the high one {self.high}")
+        return self
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The statistics of one plane, ready to be applied to any tile of it.
+
+    Parameters
+    ----------
+    low, high : ndarray
+        (C,) values that become -1 and 1.
+    nonfinite : float
+        Share of the sampled pixels that are NaN or infinite in any channel; they become background.
+    sampled : float
+        Share of the plane's pixels that the statistics were taken from.
+    """
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    nonfinite: float
+    sampled: float
+
+    def apply(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scale (C, H, W) to float32 in -1 to 1; a constant plane and nonfinite pixels become -1."""
+        low, span = self.low[:, None, None], (self.high - self.low)[:, None, None]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            scaled = (plane - low) / span
+        scaled[~np.isfinite(plane) | (span <= 0)] = 0
+        np.clip(scaled, 0, 1, out=scaled)
+        scaled *= 2
+        scaled -= 1
+        return scaled
+
+
+def measure(plane: Plane, rule: ChannelRule, normalisation: Normalisation, sample: int = SAMPLE_PIXELS) -> Scaling:
+    """Take a plane's statistics; equal for all its tiles.
+
+    A plane of more than ``sample`` pixels is sampled by blocks on a regular grid that spans it, so that data on disk
+    are not read twice.
+
+    Raises
+    ------
+    ValueError
+        If the plane has no finite pixel.
+    """
+    values, share = _sample(plane, rule, sample)
+    finite = np.isfinite(values).all(axis=0)
+    if not finite.any():
+        raise ValueError(
+            f"{_where(plane)} has no finite pixel (all NaN or infinite); check how the image was computed or loaded"
+        )
+    kept = values[:, finite]
+    percentiles = (normalisation.low, normalisation.high)
+    if normalisation.per_channel:
+        low, high = np.percentile(kept, percentiles, axis=1)
+    else:
+        low, high = (np.full(len(kept), value) for value in np.percentile(kept, percentiles))
+    return Scaling(low.astype(np.float32), high.astype(np.float32), float(1 - finite.mean()), share)
+
+
+def _sample(plane: Plane, rule: ChannelRule, sample: int) -> tuple[NDArray[np.float32], float]:
+    """Return values (C, N) of the model's channels, and the share of the plane that they are."""
+    height, width = plane.shape
+    if height * width <= sample:
+        return rule.apply(plane.read()).reshape(len_channels(rule), -1), 1.0
+    blocks = max(sample // _BLOCK**2, 1)
+    per_side = max(int(blocks**0.5), 1)
+    tops = np.unique(np.linspace(0, max(height - _BLOCK, 0), per_side).astype(int))
+    lefts = np.unique(np.linspace(0, max(width - _BLOCK, 0), per_side).astype(int))
+    parts: list[NDArray[Any]] = [
+        rule.apply(plane.read(slice(top, top + _BLOCK), slice(left, left + _BLOCK))).reshape(len_channels(rule), -1)
+        for top in tops
+        for left in lefts
+    ]
+    values = np.concatenate(parts, axis=1)
+    return values, min(values.shape[1] / (height * width), 1.0)
+
+
+def len_channels(rule: ChannelRule) -> int:
+    """Return how many channels a rule yields."""
+    return 1 if rule.kind == "colour to gray" else len(rule.take)
+
+
+def _where(plane: Plane) -> str:
+    if not plane.index:
+        return plane.image.name
+    place = ", ".join(f"{axis}={position}" for axis, position in zip(plane.image.loop_axes, plane.index, strict=True))
+    return f"the plane {place} of {plane.image.name}"

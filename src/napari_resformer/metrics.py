@@ -1,0 +1,270 @@
+"""Dice, Jaccard, AUROC, accuracy and calibration on arrays, and the report that gathers them over images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+
+@dataclass(frozen=True)
+class MaskScore:
+    """Overlap of a mask class with the truth.
+
+    Parameters
+    ----------
+    dice, iou : float or None
+        Mean over images where the truth or the prediction has the class (a false positive counts 0), 0 to 1; None
+        where there is no such image.
+    dice_pooled, iou_pooled : float or None
+        The same over all pixels of all images at once.
+    n : int
+        Images that count.
+    """
+
+    dice: float | None
+    iou: float | None
+    dice_pooled: float | None
+    iou_pooled: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One image class against the rest; None where the images do not allow to tell."""
+
+    auroc: float | None
+    sensitivity: float | None
+    specificity: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """Image classes over all images.
+
+    Parameters
+    ----------
+    accuracy, balanced_accuracy : float
+        Share of images with the right class; mean over the classes of their sensitivity. 0 to 1.
+    auroc, sensitivity, specificity : float or None
+        Means over the classes, each against the rest.
+    calibration_error : float
+        Expected calibration error of the largest score over 10 bins, 0 to 1.
+    confusion : list of list of int
+        Images by true class (row) and predicted class (column).
+    classes : list of str
+        Names of rows and columns.
+    per_class : dict of str to ClassScore
+        Each class against the rest.
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+    auroc: float | None
+    sensitivity: float | None
+    specificity: float | None
+    calibration_error: float
+    confusion: list[list[int]]
+    classes: list[str]
+    per_class: dict[str, ClassScore]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an evaluation found.
+
+    Parameters
+    ----------
+    n : int
+        Images.
+    mask : dict of str to MaskScore
+        Each mask class.
+    mask_mean : MaskScore
+        Mean over the mask classes.
+    image_class : ClassReport or None
+        None where no image has a known class.
+    mask_by_image_class : dict of str to MaskScore
+        ``mask_mean`` among the images of each image class.
+    """
+
+    n: int
+    mask: dict[str, MaskScore]
+    mask_mean: MaskScore
+    image_class: ClassReport | None
+    mask_by_image_class: dict[str, MaskScore]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-serialisable values, under the keys of ``report.json``."""
+        values = asdict(self)
+        values["class"] = values.pop("image_class")
+        return values
+
+
+@dataclass(frozen=True)
+class ImageTally:
+    """What one image contributes: pixel counts of each mask class, and its class with the scores."""
+
+    name: str
+    overlap: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None
+    true_class: int | None
+    scores: NDArray[np.float64] | None
+
+
+def tally_image(
+    name: str,
+    *,
+    mask_classes: int,
+    true_mask: NDArray[Any] | None,
+    predicted_mask: NDArray[Any] | None,
+    true_class: int | None,
+    scores: ArrayLike | None,
+) -> ImageTally:
+    """Reduce an image to what the report needs.
+
+    Parameters
+    ----------
+    name : str
+        The image's name.
+    mask_classes : int
+        Mask classes without the background.
+    true_mask, predicted_mask : ndarray, optional
+        Labels of the same shape; values above ``mask_classes`` are an error of the caller.
+    true_class : int, optional
+        Number of the image class.
+    scores : array-like, optional
+        (classes,) probabilities.
+    """
+    overlap = None
+    if true_mask is not None and predicted_mask is not None:
+        if true_mask.shape != predicted_mask.shape:
+            raise ValueError(f"{name}: the true mask has shape {true_mask.shape}, the predicted one {predicted_mask.shape}")
+        bins = mask_classes + 1
+        joint = np.bincount(true_mask.ravel().astype(np.int64) * bins + predicted_mask.ravel(), minlength=bins**2)
+        joint = joint.reshape(bins, bins)
+        overlap = (joint.diagonal()[1:].copy(), joint.sum(1)[1:], joint.sum(0)[1:])
+    known = None if scores is None else np.asarray(scores, np.float64)
+    return ImageTally(name, overlap, true_class, known if known is not None and known.size else None)
+
+
+def make_report(
+    tallies: Sequence[ImageTally], mask_classes: Sequence[str], image_classes: Sequence[str]
+) -> Report:
+    """Gather the tallies of all images into a report."""
+    by_class: dict[str, list[ImageTally]] = {name: [] for name in image_classes}
+    for tally in tallies:
+        if tally.true_class is not None:
+            by_class[image_classes[tally.true_class]].append(tally)
+    mask = _mask_scores(tallies, mask_classes)
+    classified = [tally for tally in tallies if tally.true_class is not None and tally.scores is not None]
+    return Report(
+        n=len(tallies),
+        mask=mask,
+        mask_mean=_mean_score(mask),
+        image_class=_class_report(classified, image_classes) if classified else None,
+        mask_by_image_class={
+            name: _mean_score(_mask_scores(members, mask_classes)) for name, members in by_class.items() if members
+        },
+    )
+
+
+def _mask_scores(tallies: Sequence[ImageTally], mask_classes: Sequence[str]) -> dict[str, MaskScore]:
+    counted = [tally.overlap for tally in tallies if tally.overlap is not None]
+    if not counted:
+        return {name: MaskScore(None, None, None, None, 0) for name in mask_classes}
+    both, truth, predicted = (np.stack(part).astype(np.float64) for part in zip(*counted, strict=True))  # (images, classes)
+    scores = {}
+    for number, name in enumerate(mask_classes):
+        i, t, p = both[:, number], truth[:, number], predicted[:, number]
+        present = t + p > 0
+        scores[name] = MaskScore(
+            dice=_mean(2 * i[present] / (t + p)[present]),
+            iou=_mean(i[present] / (t + p - i)[present]),
+            dice_pooled=_ratio(2 * i.sum(), (t + p).sum()),
+            iou_pooled=_ratio(i.sum(), (t + p - i).sum()),
+            n=int(present.sum()),
+        )
+    return scores
+
+
+def _mean_score(scores: Mapping[str, MaskScore]) -> MaskScore:
+    def mean_of(field: str) -> float | None:
+        return _mean([value for score in scores.values() if (value := getattr(score, field)) is not None])
+
+    return MaskScore(
+        mean_of("dice"), mean_of("iou"), mean_of("dice_pooled"), mean_of("iou_pooled"),
+        max((score.n for score in scores.values()), default=0),
+    )  # fmt: skip
+
+
+def _class_report(tallies: Sequence[ImageTally], classes: Sequence[str]) -> ClassReport:
+    truth = np.array([tally.true_class for tally in tallies])
+    scores = np.stack([tally.scores for tally in tallies if tally.scores is not None])  # (images, classes)
+    predicted = scores.argmax(1)
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (truth, predicted), 1)
+    per_class = {}
+    for number, name in enumerate(classes):
+        positive = truth == number
+        hits, misses = confusion[number, number], confusion[number].sum() - confusion[number, number]
+        false_alarms = confusion[:, number].sum() - hits
+        per_class[name] = ClassScore(
+            auroc=auroc(positive, scores[:, number]),
+            sensitivity=_ratio(hits, hits + misses),
+            specificity=_ratio(len(truth) - hits - misses - false_alarms, len(truth) - hits - misses),
+            n=int(positive.sum()),
+        )
+    means = {
+        field: _mean([value for score in per_class.values() if (value := getattr(score, field)) is not None])
+        for field in ("auroc", "sensitivity", "specificity")
+    }
+    return ClassReport(
+        accuracy=float((predicted == truth).mean()),
+        balanced_accuracy=means["sensitivity"] or 0.0,
+        auroc=means["auroc"],
+        sensitivity=means["sensitivity"],
+        specificity=means["specificity"],
+        calibration_error=calibration_error(scores.max(1), predicted == truth),
+        confusion=confusion.tolist(),
+        classes=list(classes),
+        per_class=per_class,
+    )
+
+
+def auroc(positive: NDArray[np.bool_], scores: NDArray[np.floating[Any]]) -> float | None:
+    """Area under the receiver operating characteristic: how often a positive outscores a negative, ties half.
+
+    Returns
+    -------
+    float or None
+        0 to 1; None where either kind lacks.
+    """
+    n_positive = int(positive.sum())
+    n_negative = len(positive) - n_positive
+    if not n_positive or not n_negative:
+        return None
+    ranks = rankdata(scores)
+    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+def calibration_error(confidence: NDArray[np.floating[Any]], right: NDArray[np.bool_], bins: int = 10) -> float:
+    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599): mean gap of confidence and accuracy, 0 to 1."""
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [
+        abs(confidence[place == number].mean() - right[place == number].mean()) * (place == number).mean()
+        for number in np.unique(place)
+    ]
+    return float(sum(gaps))
+
+
+def _mean(values: ArrayLike) -> float | None:
+    values = np.asarray(values, np.float64)
+    return float(values.mean()) if values.size else None
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole else None

@@ -1,0 +1,96 @@
+"""The card: all that one must know to use a model's weights rightly; loads no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from napari_resformer.images.normalise import Normalisation
+from napari_resformer.network.config import ResFormerConfig
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class DataSource(BaseModel):
+    """A data set that weights were learned from.
+
+    Parameters
+    ----------
+    name, authors, citation, url, licence : str
+        What it is called, who made it, where it was published, where it lies, and its licence's SPDX identifier.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Name
+    authors: str = ""
+    citation: str = ""
+    url: str = ""
+    licence: str = ""
+
+
+class Card(BaseModel):
+    """What a model answers, what it wants to be given, and where it comes from.
+
+    Parameters
+    ----------
+    name, version, summary : str
+        What the model is called, its version, and what it does in one sentence.
+    network : ResFormerConfig
+        What its network is made of.
+    mask_classes, image_classes : tuple of str
+        Names of the mask values 1, 2, ... and of the scores; there may be no image class.
+    channels : tuple of str
+        Channels in the order that the network takes them; ("red", "green", "blue") marks colour.
+    normalisation : Normalisation
+        How raw values become what the network takes.
+    input_mode : {"native", "resize"}
+        Tiles at the model's pixel size, or the whole plane brought to ``input_size``.
+    input_size : int
+        Side, in pixels, of the crops or planes that the network was trained on.
+    pixel_size : float, optional
+        Micrometres a pixel in training, when known.
+    notice : str
+        What must be said wherever a score is shown.
+    data : tuple of DataSource
+        What the weights were learned from.
+    licence : str
+        SPDX identifier of the weights' licence.
+    training : dict
+        Settings, split and seed of the run, as JSON values.
+    metrics : dict
+        What the evaluation measured with the weights of this very file, and on what.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Name
+    version: Annotated[str, Field(max_length=50)] = "1"
+    summary: str = ""
+    network: ResFormerConfig
+    mask_classes: tuple[Name, ...]
+    image_classes: tuple[Name, ...] = ()
+    channels: tuple[Name, ...]
+    normalisation: Normalisation = Normalisation()
+    input_mode: Literal["native", "resize"] = "native"
+    input_size: Annotated[int, Field(ge=32, le=8192)] = 128
+    pixel_size: Annotated[float, Field(gt=0)] | None = None
+    notice: str = ""
+    data: tuple[DataSource, ...] = ()
+    licence: str = ""
+    training: dict[str, JsonValue] = Field(default_factory=dict)
+    metrics: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_fit_the_network(self) -> Self:
+        for names, count, what in (
+            (self.mask_classes, self.network.mask_classes, "mask classes"),
+            (self.image_classes, self.network.image_classes, "image classes"),
+            (self.channels, self.network.in_channels, "channels"),
+        ):
+            if len(names) != count:
+                raise ValueError(f"the card names {len(names)} {what}, its network has {count}")
+            if len(set(names)) < len(names):
+                raise ValueError(f"the card names some {what} twice: {', '.join(names)}")
+        return self

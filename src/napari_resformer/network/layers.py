@@ -1,0 +1,153 @@
+"""The smallest parts: normed convolution, stochastic depth, channel and spatial gates, window attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_resformer.network.config import ResFormerConfig
+
+
+class ChannelLayerNorm(nn.Module):
+    """Normalise each cell of a map (B, C, H, W) over its channels: no statistics, no pooling over the map."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def _group_norm(channels: int) -> nn.Module:
+    groups = next(groups for groups in (8, 4, 2, 1) if channels % groups == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+_NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "group": _group_norm,
+    "layer": ChannelLayerNorm,
+}
+
+
+def norm_layer(config: ResFormerConfig, channels: int) -> nn.Module:
+    """Return the norm that the configuration names, for a map of so many channels."""
+    return _NORMS[config.norm](channels)
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution without bias, norm, and ReLU unless ``activate`` is False; keeps or divides the map's size."""
+
+    def __init__(
+        self,
+        config: ResFormerConfig,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        activate: bool = True,
+    ) -> None:
+        conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel,
+            stride=stride,
+            padding=dilation * (kernel - 1) // 2,
+            dilation=dilation,
+            bias=False,
+        )
+        norm = norm_layer(config, out_channels)
+        super().__init__(conv, norm, *([nn.ReLU(inplace=True)] if activate else []))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: drop a residual branch for whole samples with probability ``rate`` while training."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        keep = torch.rand((x.shape[0],) + (1,) * (x.ndim - 1), device=x.device) >= self.rate
+        return x * (keep.to(x.dtype) / (1 - self.rate))
+
+
+class ChannelGate(nn.Module):
+    """Efficient channel attention (ECA): weigh the channels of a map by its pooled neighbours in the channel order."""
+
+    def __init__(self, kernel: int = 3) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = x.mean((2, 3)).unsqueeze(1)  # (B, 1, C)
+        return x * torch.sigmoid(self.conv(pooled)).squeeze(1)[:, :, None, None]
+
+
+class SpatialGate(nn.Module):
+    """Weigh the cells of a map by a 7x7 convolution over its channel mean and maximum."""
+
+    def __init__(self, kernel: int = 7) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        summary = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)  # (B, 2, H, W)
+        return x * torch.sigmoid(self.conv(summary))
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention inside square windows, with a learned bias for each relative position.
+
+    Windows lie on a grid fixed by the plane's origin, not by the map that is given: ``origin`` says where the map
+    begins in the plane, in cells, so that a tile is cut into the same windows as the whole plane. Windows that stick
+    out of the map are filled up with zeros, as a convolution does at a border.
+
+    The shift of every second layer moves the grid by half a window. The Swin transformer instead rolls the map and
+    masks what meets at the seam, which ties the result to the map's size.
+    """
+
+    def __init__(self, channels: int, heads: int, window: int, *, shifted: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.window = window
+        self.shift = window // 2 if shifted else 0
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.project = nn.Linear(channels, channels)
+        self.position_bias = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        position = torch.stack(torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")).flatten(1)
+        relative = position[:, :, None] - position[:, None, :] + window - 1  # (2, T, T), T = window ** 2
+        index = relative[0] * (2 * window - 1) + relative[1]
+        self.register_buffer("position_index", index.flatten(), persistent=False)
+
+    def _bias(self, dtype: torch.dtype) -> Tensor:
+        """Return the relative position bias, (1, heads, T, T)."""
+        tokens = self.window**2
+        bias = self.position_bias[self.position_index].view(tokens, tokens, self.heads)  # type: ignore[index]
+        return bias.permute(2, 0, 1).unsqueeze(0).to(dtype).contiguous()
+
+    def forward(self, x: Tensor, origin: tuple[int, int]) -> Tensor:
+        batch, height, width, channels = x.shape
+        side, tokens = self.window, self.window**2
+        top, left = ((start + self.shift) % side for start in origin)
+        bottom, right = -(top + height) % side, -(left + width) % side
+        x = functional.pad(x, (0, 0, left, right, top, bottom))
+        rows, columns = x.shape[1] // side, x.shape[2] // side
+
+        x = x.view(batch, rows, side, columns, side, channels).transpose(2, 3)  # (B, rows, columns, side, side, C)
+        qkv = self.qkv(x.reshape(-1, tokens, channels))  # (B * rows * columns, T, 3C)
+        q, k, v = qkv.view(-1, tokens, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
+        x = functional.scaled_dot_product_attention(q, k, v, attn_mask=self._bias(q.dtype))  # (windows, heads, T, C/heads)
+        x = self.project(x.transpose(1, 2).reshape(-1, tokens, channels))
+
+        x = x.view(batch, rows, columns, side, side, channels).transpose(2, 3)
+        x = x.reshape(batch, rows * side, columns * side, channels)
+        return x[:, top : top + height, left : left + width]

@@ -1,0 +1,93 @@
+"""A sample: a plane with a mask, an image class, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_resformer.images.files import read_image, read_mask
+from napari_resformer.images.image import Plane
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A plane and what is known of it; nothing is read until it is asked for.
+
+    Parameters
+    ----------
+    name : str
+        Unique among the samples of a set.
+    image : Path or Plane
+        The file, or a plane in memory.
+    mask_source : Path or ndarray, optional
+        Label values (Y, X), 0 is background; None where there is no mask.
+    image_class : str, optional
+        None where unknown.
+    group : str
+        Samples of one group (case, well, stack) never lie on both sides of a split.
+    fold : str, optional
+        Fold that the data set's makers put it in.
+    """
+
+    name: str
+    image: Path | Plane
+    mask_source: Path | NDArray[Any] | None
+    image_class: str | None
+    group: str
+    fold: str | None = None
+
+    def plane(self) -> Plane:
+        """Return the plane.
+
+        Raises
+        ------
+        ValueError
+            If the file holds more than one plane.
+        """
+        if isinstance(self.image, Plane):
+            return self.image
+        image = read_image(self.image)
+        if image.loop_shape and max(image.loop_shape) > 1:
+            raise ValueError(
+                f"{self.name} is a stack (shape {tuple(image.data.shape)}, axes {image.axes}); "
+                "a data folder holds one plane a file: split the stack into planes"
+            )
+        return image.plane((0,) * len(image.loop_shape))
+
+    def mask(self) -> NDArray[Any] | None:
+        """Return the mask (Y, X), or None."""
+        if isinstance(self.mask_source, Path):
+            return read_mask(self.mask_source)
+        return None if self.mask_source is None else np.asarray(self.mask_source)
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """Samples and the names of what they may be.
+
+    Parameters
+    ----------
+    name : str
+        What to call the set.
+    samples : tuple of Sample
+        In a fixed order, so that a seed means the same everywhere.
+    image_classes : tuple of str
+        All image classes that occur, sorted.
+    """
+
+    name: str
+    samples: tuple[Sample, ...]
+    image_classes: tuple[str, ...]
+
+    def class_number(self, sample: Sample) -> int | None:
+        """Return the number of a sample's image class, None where unknown."""
+        return None if sample.image_class is None else self.image_classes.index(sample.image_class)
+
+    def subset(self, samples: Sequence[Sample]) -> SampleSet:
+        """Return a set of some of the samples, with the same names."""
+        return SampleSet(self.name, tuple(samples), self.image_classes)

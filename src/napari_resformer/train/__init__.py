@@ -1,0 +1,1 @@
+"""From annotated samples to a model: augmentation, losses, the training generator, checkpoints."""

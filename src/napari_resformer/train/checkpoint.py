@@ -1,0 +1,64 @@
+"""Checkpoints of a run: what is needed to go on, written whole or not at all, loaded without unpickling code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from napari_resformer.atomic import atomic_write
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run after an epoch.
+
+    Parameters
+    ----------
+    epoch : int
+        Epochs done.
+    network, average : dict of str to Tensor
+        Weights, and their exponential average.
+    optimizer : dict
+        State of the optimizer.
+    best_epoch, best_score : int, float
+        The best epoch so far and its score.
+    best : dict of str to Tensor
+        Averaged weights of that epoch.
+    history : list of dict
+        Metrics of each epoch.
+    """
+
+    epoch: int
+    network: State
+    average: State
+    optimizer: dict[str, Any]
+    best_epoch: int
+    best_score: float
+    best: State
+    history: list[dict[str, Any]]
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint; an earlier one stays until the new one is complete."""
+    with atomic_write(path) as file:
+        torch.save(dict(vars(checkpoint)), file)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the file is no checkpoint.
+    """
+    try:
+        return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, EOFError, TypeError, OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is no checkpoint of this version ({error}); remove it to start over") from error

@@ -1,0 +1,153 @@
+"""Samples to batches: the order of an epoch, and batches made ahead in a thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_resformer.images.channels import match_channels
+from napari_resformer.images.normalise import Normalisation, measure
+from napari_resformer.samples.sample import Sample, SampleSet
+from napari_resformer.train.augment import view
+from napari_resformer.train.settings import TrainSettings
+
+UNKNOWN_CLASS = -1
+_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops and what is known of them.
+
+    Parameters
+    ----------
+    images : Tensor
+        (B, C, size, size), -1 to 1, channels last.
+    masks : Tensor
+        (B, size, size), int64; zeros where there is no mask.
+    has_mask : Tensor
+        (B,), bool.
+    classes : Tensor
+        (B,), int64; :data:`UNKNOWN_CLASS` where unknown.
+    valid : Tensor
+        (B, 1, size, size), 1 inside the planes.
+    """
+
+    images: Tensor
+    masks: Tensor
+    has_mask: Tensor
+    classes: Tensor
+    valid: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+
+
+def load_plane(
+    sample: Sample, channels: Sequence[str], normalisation: Normalisation
+) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+    """Read a sample as the network takes it: (C, H, W) in -1 to 1, and its mask (H, W)."""
+    plane = sample.plane()
+    rule = match_channels(plane.image, channels)
+    pixels = measure(plane, rule, normalisation).apply(rule.apply(plane.read()))
+    mask = sample.mask()
+    return pixels, None if mask is None else mask.astype(np.uint8)
+
+
+def epoch_order(samples: SampleSet, balance: float, seed: int, epoch: int) -> list[int]:
+    """Return the sample numbers of an epoch, as many as there are samples.
+
+    A class with n samples is drawn in proportion to ``n ** (1 - balance)``; within it, each sample equally often but for
+    one. Samples of unknown class count as a class of their own.
+    """
+    generator = np.random.default_rng((seed, epoch))
+    names = np.array([sample.image_class or "" for sample in samples.samples])
+    _, kind, counts = np.unique(names, return_inverse=True, return_counts=True)
+    weight = (counts.astype(float) ** -balance)[kind]
+    shuffled = generator.permutation(len(names))
+    upto = np.cumsum(weight[shuffled] / weight.sum())
+    marks = (np.arange(len(names)) + generator.random()) / len(names)
+    drawn = shuffled[np.minimum(np.searchsorted(upto, marks), len(names) - 1)]
+    return [int(number) for number in generator.permutation(drawn)]
+
+
+def steps_per_epoch(samples: int, batch: int) -> int:
+    """Return how many steps an epoch has; the last, smaller batch counts unless it is a single crop."""
+    return max(samples // batch + (samples % batch > 1), 1)
+
+
+def epoch_batches(
+    samples: SampleSet,
+    channels: Sequence[str],
+    normalisation: Normalisation,
+    settings: TrainSettings,
+    epoch: int,
+    first_step: int = 0,
+) -> Iterator[Batch]:
+    """Yield the batches of an epoch; what each holds depends on seed, epoch and place only.
+
+    One thread reads and augments ahead of the training step, so that both cores work.
+    """
+    order = epoch_order(samples, settings.balance, settings.seed, epoch)
+    if len(order) < 2:
+        order = order * 2  # batch norm needs two crops to take statistics of
+    places = range(len(order))
+    steps = steps_per_epoch(len(order), settings.batch)
+    chunks = [places[step * settings.batch : (step + 1) * settings.batch] for step in range(first_step, steps)]
+
+    def make(chunk: range) -> Batch:
+        return _collate(
+            [_crop(samples, samples.samples[order[place]], place, channels, normalisation, settings, epoch) for place in chunk]
+        )
+
+    with ThreadPoolExecutor(1, thread_name_prefix="resformer-loader") as pool:
+        waiting: deque[Future[Batch]] = deque()
+        try:
+            for chunk in chunks:
+                waiting.append(pool.submit(make, chunk))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+Crop = tuple[Tensor, Tensor | None, Tensor, int]
+
+
+def _crop(
+    samples: SampleSet,
+    sample: Sample,
+    place: int,
+    channels: Sequence[str],
+    normalisation: Normalisation,
+    settings: TrainSettings,
+    epoch: int,
+) -> Crop:
+    generator = np.random.default_rng((settings.seed, epoch, place))
+    image, mask = load_plane(sample, channels, normalisation)
+    seen, labels, valid = view(generator, image, mask, settings)
+    number = samples.class_number(sample)
+    return seen, labels, valid, UNKNOWN_CLASS if number is None else number
+
+
+def _collate(crops: Sequence[Crop]) -> Batch:
+    images, masks, valid, classes = zip(*crops, strict=True)
+    blank = torch.zeros(images[0].shape[1:], dtype=torch.long)
+    return Batch(
+        images=torch.stack(images).contiguous(memory_format=torch.channels_last),
+        masks=torch.stack([blank if mask is None else mask for mask in masks]),
+        has_mask=torch.tensor([mask is not None for mask in masks]),
+        classes=torch.tensor(classes),
+        valid=torch.stack(valid),
+    )

@@ -1,0 +1,82 @@
+"""Everything that decides what a training run does, as one frozen value that is stored with the run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from napari_resformer.network.config import PresetName
+
+
+class TrainSettings(BaseModel):
+    """Settings of a training run; two runs with equal settings on equal data give equal metrics.
+
+    Parameters
+    ----------
+    preset : {"tiny", "small", "paper"}
+        Size of the network.
+    epochs : int
+        Passes over the training samples.
+    batch : int
+        Crops a step.
+    size : int
+        Side of the crops (native mode) or of the resized planes (resize mode), in pixels.
+    mode : {"native", "resize"}
+        Input mode, see :class:`~napari_resformer.model.card.Card`.
+    seed : int
+        Of weights, order, augmentation and split.
+    folds, val_folds : tuple of str, optional
+        See :func:`~napari_resformer.samples.split.split_samples`.
+    lr, weight_decay : float
+        Of AdamW.
+    warmup : float
+        Share of the steps over which the learning rate rises; it then falls by a polynomial of power 0.9 (paper).
+    class_loss_weight : float
+        Weight of the classification loss against the segmentation loss (paper: 0.25).
+    balance : float
+        0 draws samples as they come, 1 draws each image class equally often.
+    average_decay : float
+        Decay per step of the exponential average of the weights, which is what is validated and kept; 0 for none.
+    rotation : float
+        Largest rotation of the augmentation, in degrees.
+    zoom : (float, float)
+        Smallest and largest zoom of the augmentation.
+    colour_jitter : float
+        Strength of brightness, contrast and colour changes, 0 for none.
+    mask_classes : tuple of str
+        Names of the label values 1, 2, ...; empty to name them ``class 1`` and so on.
+    colour : bool, optional
+        Whether the model takes red, green and blue; None to follow the samples.
+    patience : int
+        Epochs without a better score after which the run stops; 0 for never.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    preset: PresetName = "tiny"
+    epochs: Annotated[int, Field(ge=1)] = 40
+    batch: Annotated[int, Field(ge=2)] = 8
+    size: Annotated[int, Field(ge=32, le=4096)] = 128
+    mode: Literal["native", "resize"] = "native"
+    seed: Annotated[int, Field(ge=0)] = 0
+    folds: tuple[str, ...] | None = None
+    val_folds: tuple[str, ...] | None = None
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    class_loss_weight: Annotated[float, Field(ge=0)] = 0.25
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.5
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    rotation: Annotated[float, Field(ge=0, le=180)] = 180.0
+    zoom: tuple[float, float] = (0.8, 1.25)
+    colour_jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
+    mask_classes: tuple[str, ...] = ()
+    colour: bool | None = None
+    patience: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _zoom_is_a_range(self) -> Self:
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise ValueError(f"zoom {self.zoom} must be two positive numbers, the smaller first")
+        return self
