@@ -123,7 +123,7 @@ make_venv() {
   fi
   if [ ! -e "$venv" ]; then
     python=$(find_python)
-    [ -n "$python" ] || die "Python 3.11 or newer is needed, and $(python3 --version 2>&1 || true) was found." \
+    [ -n "$python" ] || die "Python 3.11 or newer is needed, and $(python3 --version 2>/dev/null || echo none) was found." \
       "Please install one with its venv module, or name it:  PYTHON=/path/to/python3 $0"
     say "Making .venv with $("$python" --version) ..."
     mkdir "$venv"

@@ -16,8 +16,8 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages for torch's CPU
 from napari_resformer.events import EpochDone, Finished
 from napari_resformer.model.card import Card
 from napari_resformer.samples.folder import read_folder
-from napari_resformer.train.job import RunFolder, train_samples
-from napari_resformer.train.settings import TrainSettings
+from napari_resformer.training.job import RunFolder, train_samples
+from napari_resformer.training.settings import TrainSettings
 
 HERE = Path(__file__).parent
 MODELS = HERE.parent / "src" / "napari_resformer" / "models"

@@ -9,12 +9,12 @@ import numpy as np
 
 from napari_resformer.images.axes import AXES
 from napari_resformer.images.image import Image, PixelSize, from_array
+from napari_resformer.images.units import micrometres
 
 TIFF = {".tif", ".tiff"}
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 SUFFIXES = frozenset(TIFF | PICTURES | {".npy", ".zarr"})
 
-_MICROMETRES = {"µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "inch": 25400.0}
 _FROM_TIFFFILE = {"S": "C", "I": "P", "Q": "P", "R": "P"}
 
 
@@ -100,19 +100,16 @@ def _tiff_pixel_size(file: Any) -> PixelSize | None:
         )
         if pixels is None or "PhysicalSizeX" not in pixels.attrib or "PhysicalSizeY" not in pixels.attrib:
             return None
-        return tuple(  # type: ignore[return-value]
-            float(pixels.attrib[f"PhysicalSize{axis}"])
-            * _MICROMETRES.get(pixels.attrib.get(f"PhysicalSize{axis}Unit", "µm"), float("nan"))
-            for axis in "YX"
-        )
+        factors = [micrometres(pixels.attrib.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX"]
+        sizes = [float(pixels.attrib[f"PhysicalSize{axis}"]) for axis in "YX"]
+        return None if None in factors else (sizes[0] * factors[0], sizes[1] * factors[1])  # type: ignore[operator]
     page = file.pages[0]
     resolution = page.tags.get("XResolution"), page.tags.get("YResolution")
     unit = (file.imagej_metadata or {}).get("unit") if file.is_imagej else None
     if unit is None or None in resolution:
         return None  # a plain TIFF's resolution is that of a printer more often than that of a microscope
-    unit = unit.replace("\\u00B5", "µ")
     across, down = (tag.value[1] / tag.value[0] for tag in resolution)
-    factor = _MICROMETRES.get(unit)
+    factor = micrometres(unit.replace("\\u00B5", "µ"))
     return (down * factor, across * factor) if factor else None
 
 
@@ -150,7 +147,7 @@ def _ome_zarr_pixel_size(names: Any, dataset: Any, axes: str | None) -> PixelSiz
     sizes = []
     for letter in "YX":
         place = axes.index(letter)
-        factor = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3}.get(names[place].get("unit", ""))
+        factor = micrometres(names[place].get("unit", ""))
         if factor is None:
             return None
         sizes.append(float(scales[0][place]) * factor)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_resformer.network import ResFormerOutput
-from napari_resformer.train.loader import UNKNOWN_CLASS, Batch
+from napari_resformer.training.loader import UNKNOWN_CLASS, Batch
 
 
 class LossParts(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_resformer.model.file import Model
-from napari_resformer.predict.plan import Plan
+from napari_resformer.prediction.plan import Plan
 
 PROVENANCE_FORMAT = 1
 

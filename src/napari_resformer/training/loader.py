@@ -15,8 +15,8 @@ from torch import Tensor
 from napari_resformer.images.channels import match_channels
 from napari_resformer.images.normalise import Normalisation, measure
 from napari_resformer.samples.sample import Sample, SampleSet
-from napari_resformer.train.augment import view
-from napari_resformer.train.settings import TrainSettings
+from napari_resformer.training.augment import view
+from napari_resformer.training.settings import TrainSettings
 
 UNKNOWN_CLASS = -1
 _AHEAD = 2

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from napari_resformer.train.settings import TrainSettings
+from napari_resformer.training.settings import TrainSettings
 
 _BENDS = 4  # control points of the elastic field on each side
 _BEND_STRENGTH = 0.02  # standard deviation of a control point's shift, in sides of the view

@@ -15,8 +15,8 @@ from napari_resformer.network import ResFormer
 from napari_resformer.network.frame import fit, pad, unfit
 from napari_resformer.network.resformer import MIN_SIDE
 from napari_resformer.samples.sample import SampleSet
-from napari_resformer.train.loader import load_plane
-from napari_resformer.train.settings import TrainSettings
+from napari_resformer.training.loader import load_plane
+from napari_resformer.training.settings import TrainSettings
 
 MAX_SIDE = 1024
 """Pixels; of a larger plane the middle is validated, since training only needs to compare epochs."""

@@ -30,11 +30,11 @@ from napari_resformer.network import ResFormer, ResFormerConfig
 from napari_resformer.samples.sample import SampleSet
 from napari_resformer.samples.split import split_samples
 from napari_resformer.samples.survey import Survey, survey_samples
-from napari_resformer.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from napari_resformer.train.loader import epoch_batches, steps_per_epoch
-from napari_resformer.train.losses import LossParts, MultiTaskLoss, class_weights
-from napari_resformer.train.settings import TrainSettings
-from napari_resformer.train.validate import validate
+from napari_resformer.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from napari_resformer.training.loader import epoch_batches, steps_per_epoch
+from napari_resformer.training.losses import LossParts, MultiTaskLoss, class_weights
+from napari_resformer.training.settings import TrainSettings
+from napari_resformer.training.validate import validate
 
 TrainEvent = Progress | StepDone | EpochDone | Finished[Model]
 

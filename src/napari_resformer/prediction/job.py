@@ -18,9 +18,9 @@ from napari_resformer.model.file import Model
 from napari_resformer.network import ResFormer, TileOutput, for_inference
 from napari_resformer.network.frame import fit, pad, unfit
 from napari_resformer.network.resformer import MIN_SIDE
-from napari_resformer.predict.plan import BLEND, Plan, make_plan
-from napari_resformer.predict.result import PredictResult, provenance
-from napari_resformer.predict.tiles import Slab, Tile, tile_rows
+from napari_resformer.prediction.plan import BLEND, Plan, make_plan
+from napari_resformer.prediction.result import PredictResult, provenance
+from napari_resformer.prediction.tiles import Slab, Tile, tile_rows
 
 PredictEvent = Progress | PlaneDone | Finished[PredictResult]
 
@@ -102,7 +102,7 @@ def iter_predict(
     PlaneDone
         After each plane.
     Finished
-        Last, with the :class:`~napari_resformer.predict.result.PredictResult`.
+        Last, with the :class:`~napari_resformer.prediction.result.PredictResult`.
     """
     if isinstance(array, Image):
         image = array

@@ -1,0 +1,405 @@
+"""The command line: ``napari-resformer demo | predict | train | evaluate | models``."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_resformer.network.config import PRESETS
+
+if TYPE_CHECKING:
+    from napari_resformer.model.file import Model
+    from napari_resformer.prediction.result import PredictResult
+
+DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class UsageError(Exception):
+    """The command as given cannot be carried out; the message says why and what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0 done, 1 the job failed, 2 bad usage.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; those of the process when left out.
+    """
+    # torch reads this when it first allocates: huge pages make training on a CPU faster where the system has them.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except KeyboardInterrupt:
+        print("napari-resformer: interrupted; nothing half-written was left", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if options.debug:
+            raise
+        print(f"napari-resformer: {_one_line(error)}", file=sys.stderr)
+        return BAD_USAGE if isinstance(error, UsageError) else FAILED
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    expected = isinstance(error, UsageError | ValueError | TypeError | OSError)
+    return text if expected else f"{type(error).__name__}: {text} (run again with --debug for details)"
+
+
+# ---------------------------------------------------------------------------------------------------------------- parser
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    device = argparse.ArgumentParser(add_help=False)
+    device.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+
+    parser = argparse.ArgumentParser(
+        prog="napari-resformer", description="Segment and classify images with one network, and teach it your own masks and classes."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", parents=[common, device], help="segment and classify a bundled real image")
+    demo.add_argument("--model", default="nuclei", metavar="M", help="model name or path (default: nuclei)")
+    demo.add_argument("-o", "--output", type=Path, metavar="PNG", help="write a picture instead of opening napari")
+    demo.set_defaults(command=_demo)
+
+    predict = commands.add_parser("predict", parents=[common, device], help="segment and classify image files")
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    predict.add_argument("--model", default="nuclei", metavar="M", help="model name or path (default: nuclei)")
+    predict.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="where results go (default: here)")
+    predict.add_argument("--axes", help="one letter a dimension: T, Z, P loops, C channels, Y, X; for instance ZYX")
+    predict.add_argument("--channels", type=_list, metavar="I,J", help="channels in the model's order, by number")
+    predict.add_argument("--pixel-size", type=_positive, metavar="UM", help="micrometres a pixel")
+    predict.add_argument("--tile", type=int, metavar="N", help="pixels on a side that one pass of the network owns")
+    predict.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    predict.set_defaults(command=_predict)
+
+    train = commands.add_parser("train", parents=[common, device], help="train a model on a data folder")
+    train.add_argument("data", type=Path, metavar="DATA", help="folder with images/, masks/ and labels.csv")
+    train.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.safetensors")
+    train.add_argument("--preset", choices=PRESETS, default="tiny", help="size of the network (default: tiny)")
+    train.add_argument("--epochs", type=int, default=40, metavar="N")
+    train.add_argument("--seed", type=int, default=0, metavar="S")
+    train.add_argument("--folds", type=_list, metavar="1,2", help="folds to train on (default: all but --val-folds)")
+    train.add_argument("--val-folds", type=_list, metavar="0", help="folds to validate on (default: a part of the training images)")
+    train.add_argument("--mode", choices=("native", "resize"), default="native", help="crops as they are, or planes resized to --size")
+    train.add_argument("--size", type=int, default=128, metavar="N", help="side of the crops or resized planes (default: 128)")
+    train.add_argument("--batch", type=int, default=8, metavar="N")
+    train.add_argument("--lr", type=_positive, default=1e-3, metavar="X")
+    train.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
+    train.add_argument("--json-log", type=Path, metavar="FILE", help="append one JSON line an epoch")
+    train.add_argument("--overwrite", action="store_true", help="replace a model that exists")
+    train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("evaluate", parents=[common, device], help="measure a model on a data folder")
+    evaluate.add_argument("data", type=Path, metavar="DATA")
+    evaluate.add_argument("--model", required=True, metavar="M")
+    evaluate.add_argument("--folds", type=_list, metavar="0")
+    evaluate.add_argument("-o", "--output", type=Path, metavar="report.json")
+    evaluate.add_argument("--overwrite", action="store_true", help="replace a report that exists")
+    evaluate.set_defaults(command=_evaluate)
+
+    models = commands.add_parser("models", help="list models, show a card, fetch a model")
+    of_models = models.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    of_models.add_parser("list", parents=[common], help="list the models that can be used").set_defaults(command=_models_list)
+    info = of_models.add_parser("info", parents=[common], help="show a model's card")
+    info.add_argument("model", metavar="M")
+    info.set_defaults(command=_models_info)
+    download = of_models.add_parser("download", parents=[common], help="download a model into your library")
+    download.add_argument("url", metavar="URL")
+    download.add_argument("--sha256", required=True, metavar="HASH", help="the file is kept only if this is its hash")
+    download.add_argument("--name", metavar="NAME", help="what to call it (default: the file's name)")
+    download.set_defaults(command=_models_download)
+    return parser
+
+
+def _list(text: str) -> tuple[str, ...]:
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list; separate entries by commas")
+    return parts
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+# -------------------------------------------------------------------------------------------------------------- commands
+def _predict(options: argparse.Namespace) -> int:
+    from napari_resformer.devices import choose_device
+    from napari_resformer.images.files import read_image
+    from napari_resformer.images.writing import write_mask
+
+    model = _load(options.model)
+    _usage(lambda: choose_device(options.device))
+    targets = _mask_paths(options.images, options.output)
+    table = options.output / "scores.csv"
+    _refuse_existing([table, *targets], overwrite=options.overwrite)
+    size = (options.pixel_size, options.pixel_size) if options.pixel_size else None
+    rows: list[list[str]] = []
+    failed = 0
+    for path, target in zip(options.images, targets, strict=True):
+        try:
+            image = read_image(path, options.axes, size)
+            result = _predict_image(model, image, options, path.name)
+            write_mask(result.mask, image, target)
+        except (ValueError, TypeError, OSError) as error:
+            failed += 1
+            print(f"napari-resformer: {_named(path, error)}", file=sys.stderr)
+            continue
+        rows += _score_rows(path.name, result)
+    if rows:
+        _write_csv(table, ["image", "plane", "predicted", *model.card.image_classes], rows)
+        print(f"{len(options.images) - failed} of {len(options.images)} image(s) done; masks and {table.name} are in {options.output}")
+    _notice(model)
+    return FAILED if failed else DONE
+
+
+def _predict_image(model: Model, image: Any, options: argparse.Namespace, name: str) -> PredictResult:
+    from tqdm import tqdm
+
+    from napari_resformer.events import Finished, Progress
+    from napari_resformer.prediction.job import run_plan
+    from napari_resformer.prediction.plan import make_plan
+
+    plan = make_plan(model.card, image, channels=options.channels, device=options.device, tile=options.tile)
+    with tqdm(total=plan.tiles, desc=name, unit="tile", disable=plan.tiles == 1, file=sys.stderr) as bar:
+        for event in run_plan(model, plan):
+            if isinstance(event, Progress):
+                bar.update(event.done - bar.n)
+            elif isinstance(event, Finished):
+                return event.result
+    raise AssertionError("a prediction ends with its result")
+
+
+def _train(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from napari_resformer.events import EpochDone, Finished, StepDone
+    from napari_resformer.training.api import iter_train
+
+    if options.output.suffix != ".safetensors":
+        raise UsageError(f"{options.output} does not end in .safetensors; name the model file so")
+    if shared := set(options.folds or ()) & set(options.val_folds or ()):
+        raise UsageError(f"fold {', '.join(sorted(shared))} is named for training and for validation; name it once")
+    run_folder = options.output.with_suffix(".run")
+    if options.output.exists() and options.resume and not options.overwrite:
+        print(f"{options.output} is finished; nothing to resume")
+        return DONE
+    _refuse_existing([options.output], overwrite=options.overwrite)
+    if options.resume and not (run_folder / "last.pt").exists():
+        print(f"there is no checkpoint in {run_folder} yet; the run starts from the beginning", file=sys.stderr)
+    events = iter_train(
+        options.data, name=options.output.stem, preset=options.preset, epochs=options.epochs, batch=options.batch,
+        size=options.size, mode=options.mode, lr=options.lr, seed=options.seed, folds=options.folds,
+        val_folds=options.val_folds, device=options.device, run_folder=run_folder, resume=options.resume,
+    )  # fmt: skip
+    with tqdm(unit="step", file=sys.stderr) as bar:
+        for event in events:
+            if isinstance(event, StepDone):
+                if event.step == 1:
+                    bar.reset(event.steps)
+                bar.set_description(f"epoch {event.epoch}/{event.epochs} loss {event.loss:.3f}")
+                bar.update()
+            elif isinstance(event, EpochDone):
+                bar.write(_epoch_line(event))
+                if options.json_log:
+                    with options.json_log.open("a", encoding="utf-8") as log:
+                        log.write(json.dumps(_epoch_json(event), ensure_ascii=False) + "\n")
+            elif isinstance(event, Finished):
+                event.result.save(options.output, overwrite=options.overwrite)
+    print(f"saved {options.output}; metrics of each epoch are in {run_folder / 'metrics.csv'}")
+    return DONE
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from napari_resformer.atomic import atomic_write
+    from napari_resformer.evaluation.job import iter_evaluate
+    from napari_resformer.events import Finished, Progress
+    from napari_resformer.samples.folder import read_folder
+    from napari_resformer.samples.split import select_folds
+
+    model = _load(options.model)
+    if options.output:
+        _refuse_existing([options.output], overwrite=options.overwrite)
+    samples = read_folder(options.data)
+    if options.folds:
+        samples = select_folds(samples, options.folds)
+    report: dict[str, Any] = {}
+    with tqdm(total=len(samples.samples), unit="image", file=sys.stderr) as bar:
+        for event in iter_evaluate(model, samples, device=options.device):
+            if isinstance(event, Progress):
+                bar.update(event.done - bar.n)
+            elif isinstance(event, Finished):
+                report = event.result.to_dict()
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    if options.output:
+        with atomic_write(options.output) as file:
+            file.write(text.encode())
+        print(f"saved {options.output}")
+    else:
+        print(text)
+    return DONE
+
+
+def _models_list(_options: argparse.Namespace) -> int:
+    from napari_resformer.model.library import list_models
+
+    for entry in list_models():
+        print(f"{entry.name:<20} {entry.origin:<8} {entry.card.summary or ', '.join(entry.card.mask_classes)}")
+    return DONE
+
+
+def _models_info(options: argparse.Namespace) -> int:
+    from napari_resformer.model.file import file_sha256
+    from napari_resformer.model.library import find_model
+
+    try:
+        entry = find_model(options.model)
+    except (ValueError, FileNotFoundError) as error:
+        raise UsageError(str(error)) from error
+    described = entry.card.model_dump(mode="json") | {"file": str(entry.path), "sha256": file_sha256(entry.path)}
+    print(json.dumps(described, indent=1, ensure_ascii=False))
+    return DONE
+
+
+def _models_download(options: argparse.Namespace) -> int:
+    from napari_resformer.model.library import download_model
+
+    entry = download_model(options.url, options.sha256, options.name)
+    print(f"saved as {entry.name}: {entry.card.summary}")
+    return DONE
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from napari_resformer.demo import has_display, render_demo, show_demo
+
+    model = _load(options.model)
+    if options.output is None and has_display():
+        show_demo(model, options.device)
+    else:
+        target = options.output or Path("napari-resformer-demo.png")
+        result = render_demo(model, options.device, target)
+        for name, score in sorted(zip(result.classes, result.scores, strict=True), key=lambda pair: -pair[1]):
+            print(f"{name:<20} {score:6.1%}")
+        print(f"picture: {target}")
+    _notice(model)
+    return DONE
+
+
+# --------------------------------------------------------------------------------------------------------------- helpers
+def _load(name: str) -> Model:
+    from napari_resformer.model.file import ModelFileError
+    from napari_resformer.model.library import load_model
+
+    try:
+        return load_model(name)
+    except ModelFileError:
+        raise
+    except (ValueError, FileNotFoundError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _usage(check: Any) -> None:
+    try:
+        check()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _notice(model: Model) -> None:
+    if model.card.notice:
+        print(model.card.notice)
+
+
+def _named(path: Path, error: Exception) -> str:
+    text = _one_line(error)
+    return text if path.name in text else f"{path.name}: {text}"
+
+
+def _mask_paths(images: Sequence[Path], folder: Path) -> list[Path]:
+    """Return a mask's path for each image; the second image of a stem gets ``-2``, and so on, in the order given."""
+    seen: dict[str, int] = {}
+    taken = {f"{path.stem}" for path in images}
+    paths = []
+    for path in images:
+        seen[path.stem] = seen.get(path.stem, 0) + 1
+        stem = path.stem
+        if seen[path.stem] > 1:
+            stem = f"{path.stem}-{seen[path.stem]}"
+            while stem in taken:  # another image is called so already
+                stem += "x"
+        taken.add(stem)
+        paths.append(folder / f"{stem}_mask.tif")
+    return paths
+
+
+def _refuse_existing(paths: Sequence[Path], *, overwrite: bool) -> None:
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise FileExistsError(f"{existing[0]} exists ({len(existing)} such file(s)); choose another place or add --overwrite")
+
+
+def _score_rows(name: str, result: PredictResult) -> list[list[str]]:
+    """Return a row for each plane; the plane is named by its position on the loop axes, such as ``T0 Z3``."""
+    import numpy as np
+
+    axes = result.provenance["plane_axes"]
+    rows = []
+    for index in np.ndindex(result.scores.shape[:-1]):
+        scores = result.scores[index]
+        plane = " ".join(f"{axis}{place}" for axis, place in zip(axes, index, strict=True))
+        predicted = result.classes[int(scores.argmax())] if result.classes else ""
+        rows.append([name, plane, predicted, *(f"{score:.6f}" for score in scores)])
+    return rows
+
+
+def _write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:
+    from napari_resformer.atomic import atomic_write
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def _epoch_line(event: Any) -> str:
+    report = event.validation
+    parts = [f"epoch {event.epoch}/{event.epochs}", f"loss {event.loss:.4f}"]
+    if report.mask_mean.dice is not None:
+        parts.append(f"Dice {report.mask_mean.dice:.4f}")
+    if report.image_class is not None:
+        parts.append(f"balanced accuracy {report.image_class.balanced_accuracy:.3f}")
+    return "  ".join([*parts, f"{event.seconds:.0f} s", "best so far" if event.best else ""]).rstrip()
+
+
+def _epoch_json(event: Any) -> dict[str, Any]:
+    return {
+        "epoch": event.epoch,
+        "loss": event.loss,
+        "mask_loss": event.mask_loss,
+        "class_loss": event.class_loss,
+        "score": event.score,
+        "best": event.best,
+        "seconds": event.seconds,
+        "validation": event.validation.to_dict(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A model on annotated samples: how well it does, as one report."""

@@ -1,0 +1,105 @@
+"""Training by one call: a data folder in, a model out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from napari_resformer.events import Finished
+from napari_resformer.model.file import Model
+from napari_resformer.network.config import PresetName
+from napari_resformer.samples.folder import read_folder
+from napari_resformer.training.job import RunFolder, TrainEvent, train_samples
+from napari_resformer.training.settings import TrainSettings
+
+
+def train(
+    data: str | Path,
+    *,
+    name: str | None = None,
+    preset: PresetName = "tiny",
+    epochs: int = 40,
+    batch: int = 8,
+    size: int = 128,
+    mode: Literal["native", "resize"] = "native",
+    lr: float = 1e-3,
+    seed: int = 0,
+    folds: Sequence[int | str] | None = None,
+    val_folds: Sequence[int | str] | None = None,
+    mask_classes: Sequence[str] = (),
+    device: str = "auto",
+    run_folder: str | Path | None = None,
+    resume: bool = False,
+) -> Model:
+    """Train a model on a data folder.
+
+    Parameters
+    ----------
+    data : str or Path
+        A data folder: ``images/``, ``masks/``, ``labels.csv``.
+    name : str, optional
+        Name of the model; the folder's when left out.
+    preset, epochs, batch, size, mode, lr, seed, mask_classes
+        See :class:`~napari_resformer.training.settings.TrainSettings`, which has more of them.
+    folds, val_folds : sequence of int or str, optional
+        Folds to train on (default: all but ``val_folds``) and to validate on (default: a part of the training images, drawn
+        by group and stratified by class).
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    run_folder : str or Path, optional
+        Where checkpoint and metrics are kept; a temporary folder when left out.
+    resume : bool
+        Go on from the run folder's last checkpoint, if there is one.
+
+    Returns
+    -------
+    Model
+        Of the best epoch; keep it by :meth:`~napari_resformer.Model.save`.
+
+    Raises
+    ------
+    ValueError
+        If the samples do not allow to train; the message says what is missing.
+    """
+    for event in iter_train(
+        data, name=name, preset=preset, epochs=epochs, batch=batch, size=size, mode=mode, lr=lr, seed=seed,
+        folds=folds, val_folds=val_folds, mask_classes=mask_classes, device=device, run_folder=run_folder, resume=resume,
+    ):  # fmt: skip
+        if isinstance(event, Finished):
+            return event.result
+    raise AssertionError("a training run ends with its model")
+
+
+def iter_train(
+    data: str | Path,
+    *,
+    name: str | None = None,
+    preset: PresetName = "tiny",
+    epochs: int = 40,
+    batch: int = 8,
+    size: int = 128,
+    mode: Literal["native", "resize"] = "native",
+    lr: float = 1e-3,
+    seed: int = 0,
+    folds: Sequence[int | str] | None = None,
+    val_folds: Sequence[int | str] | None = None,
+    mask_classes: Sequence[str] = (),
+    device: str = "auto",
+    run_folder: str | Path | None = None,
+    resume: bool = False,
+) -> Iterator[TrainEvent]:
+    """Do the same as :func:`train`, step by step; closing the generator cancels the run within one step."""
+    samples = read_folder(data)
+    settings = TrainSettings(
+        preset=preset, epochs=epochs, batch=batch, size=size, mode=mode, lr=lr, seed=seed,
+        folds=_names(folds), val_folds=_names(val_folds), mask_classes=tuple(mask_classes),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="napari-resformer-") as temporary:
+        run = RunFolder(Path(run_folder or temporary))
+        yield from train_samples(samples, settings, run, name=name or samples.name, device=device, resume=resume)
+
+
+def _names(folds: Sequence[int | str] | None) -> tuple[str, ...] | None:
+    return None if folds is None else tuple(str(fold) for fold in folds)
