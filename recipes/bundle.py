@@ -7,12 +7,15 @@ card are measured on the test folds, with the weights of the very file that is w
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import tomllib
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages for torch's CPU allocator; read when torch starts
 
+from napari_resformer import Model, evaluate, load_model
 from napari_resformer.events import EpochDone, Finished
 from napari_resformer.model.card import Card
 from napari_resformer.samples.folder import read_folder
@@ -43,9 +46,22 @@ def main() -> None:
         if isinstance(event, Finished):
             model = event.result
     assert model is not None
-    card = model.card.model_dump() | {key: recipe[key] for key in ("version", "summary", "licence", "notice", "data")}
-    card["training"] |= {"recipe": f"recipes/{arguments.recipe}.toml", "test_folds": recipe["test_folds"]}
-    print(Card.model_validate(card, strict=False).model_dump_json(indent=1))
+    texts = {key: recipe[key] for key in ("version", "summary", "licence", "notice", "data")}
+    path = MODELS / f"{arguments.recipe}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    Model(_with(model.card, texts), model.network).save(path, overwrite=True)
+
+    # The stored weights are rounded to half precision; the card's figures are those of the stored file.
+    stored = load_model(path)
+    report = evaluate(stored, arguments.data, folds=recipe["test_folds"])
+    training = stored.card.training | {"recipe": f"recipes/{arguments.recipe}.toml", "test_folds": recipe["test_folds"]}
+    metrics = stored.card.metrics | {"test": report}
+    Model(_with(stored.card, {"training": training, "metrics": metrics}), stored.network).save(path, overwrite=True)
+    print(json.dumps(report, indent=1))
+
+
+def _with(card: Card, changes: dict[str, Any]) -> Card:
+    return Card.model_validate(card.model_dump() | changes, strict=False)
 
 
 if __name__ == "__main__":
