@@ -54,7 +54,10 @@ def main() -> None:
     # The stored weights are rounded to half precision; the card's figures are those of the stored file.
     stored = load_model(path)
     report = evaluate(stored, arguments.data, folds=recipe["test_folds"])
-    training = stored.card.training | {"recipe": f"recipes/{arguments.recipe}.toml", "test_folds": recipe["test_folds"]}
+    training = stored.card.training | {
+        "recipe": f"recipes/{arguments.recipe}.toml",
+        "test_folds": recipe["test_folds"],
+    }
     metrics = stored.card.metrics | {"test": report}
     Model(_with(stored.card, {"training": training, "metrics": metrics}), stored.network).save(path, overwrite=True)
     print(json.dumps(report, indent=1))

@@ -20,7 +20,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     partial = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
+        os.close(handle)  # opened again by name: tifffile asks a file for its name
+        with partial.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

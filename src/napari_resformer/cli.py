@@ -62,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     device.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
 
     parser = argparse.ArgumentParser(
-        prog="napari-resformer", description="Segment and classify images with one network, and teach it your own masks and classes."
+        prog="napari-resformer",
+        description="Segment and classify images with one network, and teach it your own masks and classes.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -89,9 +90,25 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--epochs", type=int, default=40, metavar="N")
     train.add_argument("--seed", type=int, default=0, metavar="S")
     train.add_argument("--folds", type=_list, metavar="1,2", help="folds to train on (default: all but --val-folds)")
-    train.add_argument("--val-folds", type=_list, metavar="0", help="folds to validate on (default: a part of the training images)")
-    train.add_argument("--mode", choices=("native", "resize"), default="native", help="crops as they are, or planes resized to --size")
-    train.add_argument("--size", type=int, default=128, metavar="N", help="side of the crops or resized planes (default: 128)")
+    train.add_argument(
+        "--val-folds",
+        type=_list,
+        metavar="0",
+        help="folds to validate on (default: a part of the training images)",
+    )
+    train.add_argument(
+        "--mode",
+        choices=("native", "resize"),
+        default="native",
+        help="crops as they are, or planes resized to --size",
+    )
+    train.add_argument(
+        "--size",
+        type=int,
+        default=128,
+        metavar="N",
+        help="side of the crops or resized planes (default: 128)",
+    )
     train.add_argument("--batch", type=int, default=8, metavar="N")
     train.add_argument("--lr", type=_positive, default=1e-3, metavar="X")
     train.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
@@ -161,7 +178,9 @@ def _predict(options: argparse.Namespace) -> int:
         rows += _score_rows(path.name, result)
     if rows:
         _write_csv(table, ["image", "plane", "predicted", *model.card.image_classes], rows)
-        print(f"{len(options.images) - failed} of {len(options.images)} image(s) done; masks and {table.name} are in {options.output}")
+        print(
+            f"{len(options.images) - failed} of {len(options.images)} image(s) done; masks and {table.name} are in {options.output}"
+        )
     _notice(model)
     return FAILED if failed else DONE
 
@@ -271,7 +290,10 @@ def _models_info(options: argparse.Namespace) -> int:
         entry = find_model(options.model)
     except (ValueError, FileNotFoundError) as error:
         raise UsageError(str(error)) from error
-    described = entry.card.model_dump(mode="json") | {"file": str(entry.path), "sha256": file_sha256(entry.path)}
+    described = entry.card.model_dump(mode="json") | {
+        "file": str(entry.path),
+        "sha256": file_sha256(entry.path),
+    }
     print(json.dumps(described, indent=1, ensure_ascii=False))
     return DONE
 

@@ -44,7 +44,7 @@ def show_demo(model: Model, device: str) -> None:
         If napari is not installed.
     """
     try:
-        import napari
+        import napari  # noqa: TID251 - only where a display is there
     except ImportError as error:
         raise ValueError(
             "the demo opens napari, which is not installed: pip install 'napari-resformer[all]', or add -o demo.png"

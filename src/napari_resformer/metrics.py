@@ -151,9 +151,7 @@ def tally_image(
     return ImageTally(name, overlap, true_class, known if known is not None and known.size else None)
 
 
-def make_report(
-    tallies: Sequence[ImageTally], mask_classes: Sequence[str], image_classes: Sequence[str]
-) -> Report:
+def make_report(tallies: Sequence[ImageTally], mask_classes: Sequence[str], image_classes: Sequence[str]) -> Report:
     """Gather the tallies of all images into a report."""
     by_class: dict[str, list[ImageTally]] = {name: [] for name in image_classes}
     for tally in tallies:
@@ -252,7 +250,7 @@ def auroc(positive: NDArray[np.bool_], scores: NDArray[np.floating[Any]]) -> flo
 
 
 def calibration_error(confidence: NDArray[np.floating[Any]], right: NDArray[np.bool_], bins: int = 10) -> float:
-    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599): mean gap of confidence and accuracy, 0 to 1."""
+    """Return the expected calibration error, 0 to 1: mean gap of confidence and accuracy (Guo et al. 2017, arXiv 1706.04599)."""
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [
         abs(confidence[place == number].mean() - right[place == number].mean()) * (place == number).mean()

@@ -20,9 +20,7 @@ from napari_resformer.samples.split import select_folds
 EvaluateEvent = Progress | Finished[Report]
 
 
-def evaluate(
-    model: Model, data: str | Path, *, folds: Sequence[int | str] | None = None, device: str = "auto"
-) -> dict[str, Any]:
+def evaluate(model: Model, data: str | Path, *, folds: Sequence[int | str] | None = None, device: str = "auto") -> dict[str, Any]:
     """Measure a model on a data folder.
 
     Parameters

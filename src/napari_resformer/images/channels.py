@@ -42,9 +42,7 @@ class ChannelRule:
         return taken
 
 
-def match_channels(
-    image: Image, wanted: Sequence[str], chosen: Sequence[int | str] | None = None
-) -> ChannelRule:
+def match_channels(image: Image, wanted: Sequence[str], chosen: Sequence[int | str] | None = None) -> ChannelRule:
     """Find the rule that brings an image's channels to a model's, or refuse.
 
     Parameters
@@ -72,7 +70,11 @@ def match_channels(
         if len(take) == need:
             return ChannelRule(take, "as is", _pairs(image, take, wanted))
         if len(take) == 1 and colour_model:
-            return ChannelRule(take * need, "gray to colour", f"{_name(image, take[0])} is given as red, green and blue alike")
+            return ChannelRule(
+                take * need,
+                "gray to colour",
+                f"{_name(image, take[0])} is given as red, green and blue alike",
+            )
         raise ValueError(
             f"{len(take)} channels were chosen ({', '.join(map(str, chosen))}); the model needs {need} "
             f"({', '.join(wanted)}): choose {need}{' or 1' if colour_model else ''} of the {have} in {image.name}"
@@ -103,9 +105,7 @@ def _channel_number(image: Image, channel: int | str) -> int:
         number = -1
     if not 0 <= number < image.channels:
         known = f" ({', '.join(image.channel_names)})" if image.channel_names else ""
-        raise ValueError(
-            f"{image.name} has no channel {channel!r}; choose from 0 to {image.channels - 1}{known}"
-        )
+        raise ValueError(f"{image.name} has no channel {channel!r}; choose from 0 to {image.channels - 1}{known}")
     return number
 
 

@@ -93,10 +93,11 @@ def _read_tiff(path: Path) -> Read:
 
 def _tiff_pixel_size(file: Any) -> PixelSize | None:
     if file.is_ome:
-        import xml.etree.ElementTree as ElementTree
+        from xml.etree import ElementTree
 
         pixels = next(
-            (node for node in ElementTree.fromstring(file.ome_metadata).iter() if node.tag.endswith("}Pixels")), None
+            (node for node in ElementTree.fromstring(file.ome_metadata).iter() if node.tag.endswith("}Pixels")),
+            None,
         )
         if pixels is None or "PhysicalSizeX" not in pixels.attrib or "PhysicalSizeY" not in pixels.attrib:
             return None
@@ -127,10 +128,10 @@ def _read_npy(path: Path) -> Read:
 def _read_zarr(path: Path) -> Read:
     import zarr
 
-    node = zarr.open(path, mode="r")
+    node: Any = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
         return node, None, None
-    multiscales = node.attrs.get("ome", node.attrs).get("multiscales")  # type: ignore[union-attr]
+    multiscales = node.attrs.get("ome", node.attrs).get("multiscales")
     if not multiscales:
         raise ValueError("the zarr group is no OME-Zarr image (no multiscales); give the path of an array in it")
     dataset = multiscales[0]["datasets"][0]

@@ -128,9 +128,7 @@ class Plane:
         """Height and width in pixels."""
         return self.image.plane_shape
 
-    def read(
-        self, rows: slice = slice(None), columns: slice = slice(None)
-    ) -> NDArray[Any]:
+    def read(self, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[Any]:
         """Read a part of the plane as (C, height, width), in the image's own dtype (bool as uint8)."""
         image = self.image
         place: dict[str, int | slice] = dict(zip(image.loop_axes, self.index, strict=True))

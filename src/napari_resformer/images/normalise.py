@@ -90,9 +90,7 @@ def measure(plane: Plane, rule: ChannelRule, normalisation: Normalisation, sampl
     values, share = _sample(plane, rule, sample)
     finite = np.isfinite(values).all(axis=0)
     if not finite.any():
-        raise ValueError(
-            f"{_where(plane)} has no finite pixel (all NaN or infinite); check how the image was computed or loaded"
-        )
+        raise ValueError(f"{_where(plane)} has no finite pixel (all NaN or infinite); check how the image was computed or loaded")
     kept = values[:, finite]
     percentiles = (normalisation.low, normalisation.high)
     if normalisation.per_channel:

@@ -41,9 +41,7 @@ class TransformerLayer(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.attention = WindowAttention(channels, heads, window, shifted=shifted)
         self.norm2 = nn.LayerNorm(channels)
-        self.mlp = nn.Sequential(
-            nn.Linear(channels, mlp_ratio * channels), nn.GELU(), nn.Linear(mlp_ratio * channels, channels)
-        )
+        self.mlp = nn.Sequential(nn.Linear(channels, mlp_ratio * channels), nn.GELU(), nn.Linear(mlp_ratio * channels, channels))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, origin: tuple[int, int]) -> Tensor:
@@ -92,9 +90,7 @@ class ResFormerBlock(nn.Module):
     def __init__(self, config: ResFormerConfig, level: int, embed_channels: int, drop_paths: Sequence[float]) -> None:
         super().__init__()
         width = config.widths[level]
-        first = ResidualBlock(
-            config, config.widths[max(level - 1, 0)], width, stride=1 if level == 0 else 2
-        )
+        first = ResidualBlock(config, config.widths[max(level - 1, 0)], width, stride=1 if level == 0 else 2)
         rest = [ResidualBlock(config, width, width) for _ in range(config.depths[level] - 1)]
         self.conv = nn.Sequential(first, *rest)
         self.parallel = config.fusion == "parallel"
@@ -104,9 +100,7 @@ class ResFormerBlock(nn.Module):
             kernels = config.embed_kernels if level == 0 else (2, 4)
             self.embed = Embedding(config, embed_channels, width, kernels)
             self.layers.extend(
-                TransformerLayer(
-                    width, config.heads[level], config.windows[level], config.mlp_ratio, rate, shifted=shifted
-                )
+                TransformerLayer(width, config.heads[level], config.windows[level], config.mlp_ratio, rate, shifted=shifted)
                 for shifted, rate in zip((False, True), drop_paths, strict=True)
             )
 

@@ -48,7 +48,10 @@ class Encoder(nn.Module):
         rates = [config.drop_path * layer / (2 * levels - 1) for layer in range(2 * levels)]
         self.levels = nn.ModuleList(
             ResFormerBlock(
-                config, level, config.widths[level - 1] if level else config.in_channels, rates[2 * level : 2 * level + 2]
+                config,
+                level,
+                config.widths[level - 1] if level else config.in_channels,
+                rates[2 * level : 2 * level + 2],
             )
             for level in range(levels)
         )
@@ -147,8 +150,7 @@ class ResFormer(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.enhance = nn.ModuleList(
-            DilatedFeatureEnhancement(config, level) if config.dfe else nn.Identity()
-            for level in range(len(config.widths))
+            DilatedFeatureEnhancement(config, level) if config.dfe else nn.Identity() for level in range(len(config.widths))
         )
         self.decoder = Decoder(config)
         self.head = ClassHead(config)

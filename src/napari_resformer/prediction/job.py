@@ -112,9 +112,7 @@ def iter_predict(
     yield from run_plan(model, plan, out=out, overwrite=overwrite)
 
 
-def run_plan(
-    model: Model, plan: Plan, *, out: str | Path | None = None, overwrite: bool = False
-) -> Iterator[PredictEvent]:
+def run_plan(model: Model, plan: Plan, *, out: str | Path | None = None, overwrite: bool = False) -> Iterator[PredictEvent]:
     """Carry out a plan; see :func:`iter_predict`."""
     begin = time.perf_counter()
     image, card = plan.image, plan.card
@@ -158,7 +156,8 @@ class FeatureMean:
 
     def mean(self) -> torch.Tensor:
         """Return (1, F)."""
-        assert self._sum is not None and self._cells is not None, "a plane has at least one tile"
+        assert self._sum is not None, "a plane has at least one tile"
+        assert self._cells is not None
         return (self._sum / self._cells)[None].float()
 
 

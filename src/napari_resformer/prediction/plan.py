@@ -140,7 +140,9 @@ def make_plan(
     if card.input_mode == "native":
         notes.append(_pixel_size_note(card, image))
     if prod(image.plane_shape) > SAMPLE_PIXELS:
-        notes.append(f"Brightness statistics are taken from about {SAMPLE_PIXELS // 1_000_000} million pixels spread over each plane")
+        notes.append(
+            f"Brightness statistics are taken from about {SAMPLE_PIXELS // 1_000_000} million pixels spread over each plane"
+        )
     return Plan(
         card, image, rule, where, side, HALO, 1 if where.name == "cpu" else 4,
         _memory(card, image, side), tuple(notes),

@@ -57,7 +57,9 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
             continue  # a stray file, for instance a desktop's index, is nobody's fault
         if file.stem in found:
-            raise ValueError(f"{folder} holds {found[file.stem].name} and {file.name}; image and mask are paired by stem: rename one")
+            raise ValueError(
+                f"{folder} holds {found[file.stem].name} and {file.name}; image and mask are paired by stem: rename one"
+            )
         found[file.stem] = file
     return found
 
@@ -66,7 +68,9 @@ def _read_labels(path: Path, images: dict[str, Path]) -> dict[str, dict[str, str
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if "filename" not in (reader.fieldnames or ()):
-            raise ValueError(f"{path} has no column filename; its first line must name the columns: filename,class[,group][,fold]")
+            raise ValueError(
+                f"{path} has no column filename; its first line must name the columns: filename,class[,group][,fold]"
+            )
         rows = [{key: (value or "").strip() for key, value in row.items() if isinstance(value, str)} for row in reader]
     by_stem: dict[str, dict[str, str]] = {}
     for row in rows:

@@ -63,7 +63,7 @@ def split_samples(
         crossing = {sample.group for sample in training.samples} & {sample.group for sample in validation.samples}
         if crossing:
             raise ValueError(
-                f"group {sorted(crossing)[0]} lies in training and validation folds ({len(crossing)} such group(s)); "
+                f"group {min(crossing)} lies in training and validation folds ({len(crossing)} such group(s)); "
                 "its images resemble each other: give each group one fold"
             )
     else:

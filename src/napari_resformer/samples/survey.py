@@ -77,4 +77,3 @@ def survey_samples(samples: SampleSet) -> Survey:
         channels=tuple(sorted(channels)),
         colour=colour,
     )
-

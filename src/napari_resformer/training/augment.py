@@ -99,7 +99,11 @@ def view(
     labels = None
     if mask is not None:
         labels = functional.grid_sample(
-            torch.from_numpy(mask)[None, None].float(), grid, mode="nearest", padding_mode=outside, align_corners=False
+            torch.from_numpy(mask)[None, None].float(),
+            grid,
+            mode="nearest",
+            padding_mode=outside,
+            align_corners=False,
         )[0, 0].long()
     valid = torch.ones(1, *seen.shape[1:])
     if settings.mode == "resize":

@@ -106,9 +106,7 @@ def train_samples(
     FileExistsError
         If the folder holds a run already and ``resume`` is False.
     """
-    training, validation = split_samples(
-        samples, folds=settings.folds, val_folds=settings.val_folds, seed=settings.seed
-    )
+    training, validation = split_samples(samples, folds=settings.folds, val_folds=settings.val_folds, seed=settings.seed)
     survey = survey_samples(training.subset([*training.samples, *validation.samples]))
     card = _draft_card(name, training, validation, survey, settings)
     checkpoint = _open_run(run, card, resume=resume)
@@ -119,9 +117,7 @@ def train_samples(
         network = ResFormer(card.network)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = AdamW(_parameter_groups(network, settings.weight_decay), lr=settings.lr)
-    average = AveragedModel(
-        network, avg_fn=partial(_average, settings.average_decay), use_buffers=True, device=fabric.device
-    )
+    average = AveragedModel(network, avg_fn=partial(_average, settings.average_decay), use_buffers=True, device=fabric.device)
     history: list[dict[str, Any]] = []
     best_epoch, best_score, best = 0, -1.0, stored_weights(network)
     first_epoch = 1
@@ -157,7 +153,7 @@ def train_samples(
         finally:
             batches.close()  # type: ignore[attr-defined]
 
-        judged = average.module if settings.average_decay else network
+        judged: Any = average.module if settings.average_decay else network
         judged.eval()
         tallies = []
         for tally in validate(judged, validation, card.channels, card.normalisation, settings, fabric.device):
@@ -170,19 +166,34 @@ def train_samples(
             best_epoch, best_score, best = epoch, score, stored_weights(judged)
         loss, mask_loss, class_loss = (sums / steps).tolist()
         done = EpochDone(
-            epoch, settings.epochs, loss, mask_loss, class_loss, report, score, is_best, time.perf_counter() - begin
+            epoch,
+            settings.epochs,
+            loss,
+            mask_loss,
+            class_loss,
+            report,
+            score,
+            is_best,
+            time.perf_counter() - begin,
         )
         history.append(_history_row(done))
         save_checkpoint(
             Checkpoint(
-                epoch, network.state_dict(), average.state_dict(), optimizer.state_dict(), best_epoch, best_score, best, history
+                epoch,
+                network.state_dict(),
+                average.state_dict(),
+                optimizer.state_dict(),
+                best_epoch,
+                best_score,
+                best,
+                history,
             ),
             run.checkpoint,
         )
         _write_metrics(history, run.metrics)
         yield done
 
-    yield Finished(_finish(card, best, best_epoch, history, settings))
+    yield Finished(_finish(card, best, best_epoch, history))
 
 
 def selection_score(report: Report) -> float:
@@ -231,9 +242,7 @@ def _schedule(optimizer: Any, settings: TrainSettings, steps: int, done: int) ->
     return LambdaLR(optimizer, factor, last_epoch=done - 1)
 
 
-def _draft_card(
-    name: str, training: SampleSet, validation: SampleSet, survey: Survey, settings: TrainSettings
-) -> Card:
+def _draft_card(name: str, training: SampleSet, validation: SampleSet, survey: Survey, settings: TrainSettings) -> Card:
     """Return the card of the model to be, without metrics."""
     top = max(survey.mask_values, default=0)
     if settings.mask_classes and top > len(settings.mask_classes):
@@ -293,7 +302,9 @@ def _open_run(run: RunFolder, card: Card, *, resume: bool) -> Checkpoint | None:
             raise FileExistsError(f"{run.path} holds a run already; resume it, or choose another name or folder")
         before = json.loads(run.settings.read_text(encoding="utf-8"))
         if changed := sorted(_differences(before, described)):
-            raise ValueError(f"the run in {run.path} was started with other settings: {', '.join(changed)}; use the same, or start a new run")
+            raise ValueError(
+                f"the run in {run.path} was started with other settings: {', '.join(changed)}; use the same, or start a new run"
+            )
         return load_checkpoint(run.checkpoint)
     with atomic_write(run.settings) as file:
         file.write(json.dumps(described, indent=1, ensure_ascii=False).encode())
@@ -335,9 +346,7 @@ def _write_metrics(history: list[dict[str, Any]], path: Path) -> None:
         file.write(text.getvalue().encode())
 
 
-def _finish(
-    card: Card, best: dict[str, Any], best_epoch: int, history: list[dict[str, Any]], settings: TrainSettings
-) -> Model:
+def _finish(card: Card, best: dict[str, Any], best_epoch: int, history: list[dict[str, Any]]) -> Model:
     network = ResFormer(card.network)
     network.load_state_dict(best)
     row = next((row for row in history if row["epoch"] == best_epoch), {})

@@ -32,5 +32,10 @@ def generated_nuclei() -> list[LayerData]:
         image = np.maximum(image, generator.uniform(0.4, 1.0) * ((u / a) ** 2 + (v / b) ** 2 < 1))
     image = gaussian_filter(image, 1.5) * 6000 + 300
     counts = generator.poisson(image).astype(np.uint16)
-    metadata = {"name": "generated nuclei", "scale": (0.65, 0.65), "units": ("micrometer", "micrometer"), "axis_labels": ("y", "x")}
+    metadata = {
+        "name": "generated nuclei",
+        "scale": (0.65, 0.65),
+        "units": ("micrometer", "micrometer"),
+        "axis_labels": ("y", "x"),
+    }
     return [(counts, metadata, "image")]

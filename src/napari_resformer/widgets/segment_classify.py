@@ -17,7 +17,13 @@ from napari_resformer.devices import DEVICES
 from napari_resformer.events import Failed, Finished, Progress
 from napari_resformer.images.layers import from_layer
 from napari_resformer.model.library import list_models
-from napari_resformer.widgets.result_layer import METADATA_KEY, LabelsData, content_signature, geometry, labels_data
+from napari_resformer.widgets.result_layer import (
+    METADATA_KEY,
+    LabelsData,
+    content_signature,
+    geometry,
+    labels_data,
+)
 from napari_resformer.widgets.scores import ScorePanel
 from napari_resformer.widgets.settings import read_settings
 from napari_resformer.widgets.worker import adapted, in_words
@@ -29,7 +35,7 @@ _RUN, _CANCEL = "Run", "Cancel"
 _PLAN_DELAY = 250  # milliseconds without a change before the plan is made anew
 
 
-class SegmentClassify(Container):
+class SegmentClassify(Container[Any]):
     """Segment and classify the chosen image layer.
 
     Parameters
@@ -47,12 +53,15 @@ class SegmentClassify(Container):
         settings = read_settings()
         self._viewer = napari_viewer
         self._tile = settings.tile_size
-        self.image = create_widget(annotation=Image, label="Image", options={"tooltip": "The image layer to look at"})
+        self.image: Any = create_widget(annotation=Image, label="Image", options={"tooltip": "The image layer to look at"})
         names = [entry.name for entry in list_models()]
         self.model = ComboBox(choices=names, label="Model", tooltip="What to look for; see the model's card for what it knows")
         if settings.model in names:
             self.model.value = settings.model
-        self.axes = LineEdit(label="Axes", tooltip="One letter a dimension: T, Z, P loops, C channels, Y, X. Empty: read from the layer")
+        self.axes = LineEdit(
+            label="Axes",
+            tooltip="One letter a dimension: T, Z, P loops, C channels, Y, X. Empty: read from the layer",
+        )
         self.device = ComboBox(choices=list(DEVICES), value=settings.device, label="Device", tooltip="Where the network runs")
         self.run = PushButton(text=_RUN, tooltip="Start; press again to cancel")
         self._bar = ProgressBar(visible=False)
@@ -183,7 +192,7 @@ class SegmentClassify(Container):
         self._activity = progress(total=0, desc=f"{model}: {layer.name}")
         worker = thread_worker(adapted, start_thread=False)(job)
         worker.yielded.connect(lambda event: self._on_event(event, layer, model))
-        worker.aborted.connect(lambda: self._closed or self._message.setText("Cancelled. Nothing was changed."))
+        worker.aborted.connect(self._cancelled)
         worker.finished.connect(self._ended)
         self._worker = worker
         worker.start()
@@ -199,6 +208,10 @@ class SegmentClassify(Container):
             self._message.setText(in_words(event.error))
         elif isinstance(event, Finished):
             self._add(event.result, layer, model)
+
+    def _cancelled(self) -> None:
+        if not self._closed:
+            self._message.setText("Cancelled. Nothing was changed.")
 
     def _ended(self) -> None:
         self._worker = None
