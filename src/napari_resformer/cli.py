@@ -179,7 +179,8 @@ def _predict(options: argparse.Namespace) -> int:
     if rows:
         _write_csv(table, ["image", "plane", "predicted", *model.card.image_classes], rows)
         print(
-            f"{len(options.images) - failed} of {len(options.images)} image(s) done; masks and {table.name} are in {options.output}"
+            f"{len(options.images) - failed} of {len(options.images)} image(s) done; "
+            f"masks and {table.name} are in {options.output}"
         )
     _notice(model)
     return FAILED if failed else DONE

@@ -93,10 +93,10 @@ def _read_tiff(path: Path) -> Read:
 
 def _tiff_pixel_size(file: Any) -> PixelSize | None:
     if file.is_ome:
-        from xml.etree import ElementTree
+        import xml.etree.ElementTree as ET
 
         pixels = next(
-            (node for node in ElementTree.fromstring(file.ome_metadata).iter() if node.tag.endswith("}Pixels")),
+            (node for node in ET.fromstring(file.ome_metadata).iter() if node.tag.endswith("}Pixels")),
             None,
         )
         if pixels is None or "PhysicalSizeX" not in pixels.attrib or "PhysicalSizeY" not in pixels.attrib:

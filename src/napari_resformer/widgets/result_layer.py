@@ -56,7 +56,7 @@ def content_signature(data: NDArray[Any]) -> int:
     import zlib
 
     base = data.base if isinstance(data.base, np.ndarray) and data.strides and 0 in data.strides else data
-    return zlib.crc32(memoryview(np.ascontiguousarray(base)))
+    return zlib.crc32(np.ascontiguousarray(base).tobytes())
 
 
 def geometry(layer: Any, dropped_axis: int | None) -> dict[str, Any]:

@@ -24,10 +24,10 @@ class ScoreBars(QWidget):
         self.setFixedHeight(self._ROW * len(self._scores))
         self.update()
 
-    def sizeHint(self) -> QSize:  # noqa: D102, N802 - Qt's own name
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's own name
         return QSize(200, self._ROW * len(self._scores))
 
-    def paintEvent(self, event: object) -> None:  # noqa: ARG002, D102, N802 - Qt's own name
+    def paintEvent(self, event: object) -> None:  # noqa: ARG002, N802 - Qt's own name
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         ink = self.palette().color(QPalette.ColorRole.WindowText)

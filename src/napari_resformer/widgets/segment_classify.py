@@ -82,7 +82,8 @@ class SegmentClassify(Container[Any]):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_PLAN_DELAY)
         self._timer.timeout.connect(self._make_plan)
-        for field in (self.image, self.model, self.axes, self.device):
+        fields: tuple[Any, ...] = (self.image, self.model, self.axes, self.device)
+        for field in fields:
             field.changed.connect(self._plan_later)
         self.run.clicked.connect(self._press)
         self._viewer.layers.selection.events.active.connect(self._follow_active)

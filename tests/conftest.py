@@ -1,0 +1,48 @@
+"""What several tests need: a small model with random weights, a library folder of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked:
+        import torch
+
+        if not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA or MPS device"))
+
+
+@pytest.fixture(autouse=True)
+def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the user's own models out of the tests."""
+    folder = tmp_path / "library"
+    monkeypatch.setattr("napari_resformer.model.library.user_folder", lambda: folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_model():
+    """A tiny model with random weights, three image classes and two mask classes."""
+    import torch
+
+    from napari_resformer.model.card import Card
+    from napari_resformer.model.file import Model
+    from napari_resformer.network import ResFormer, ResFormerConfig
+
+    torch.manual_seed(0)
+    config = ResFormerConfig.preset("tiny", mask_classes=2, image_classes=3)
+    card = Card(
+        name="random", network=config, mask_classes=("inner", "outer"), image_classes=("a", "b", "c"), channels=("red", "green", "blue")
+    )
+    return Model(card, ResFormer(config).eval())
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (150, 201, 3), dtype=np.uint8)

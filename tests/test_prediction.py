@@ -1,0 +1,104 @@
+"""Prediction through the Python door: axes, tiles, scores, hostile input, cancelling."""
+
+from __future__ import annotations
+
+import json
+
+import dask.array
+import numpy as np
+import pytest
+
+import napari_resformer as nr
+from napari_resformer.events import Finished, PlaneDone, Progress
+
+
+def test_mask_and_scores_of_a_picture(random_model, picture) -> None:
+    result = nr.predict(random_model, picture, device="cpu")
+    assert result.mask.shape == (150, 201)
+    assert result.scores.shape == (3,)
+    assert result.scores.sum() == pytest.approx(1, abs=1e-5)
+    assert result.predicted == result.classes[int(result.scores.argmax())]
+    assert json.loads(json.dumps(result.provenance))["format"] == 1
+
+
+@pytest.mark.parametrize("tile", [64, 100])
+def test_tiles_agree_with_the_whole(random_model, tile: int) -> None:
+    noise = np.random.default_rng(1).normal(size=(400, 330, 3)).astype(np.float32)
+    whole = nr.predict(random_model, noise, tile=1024, device="cpu")
+    tiled = nr.predict(random_model, noise, tile=tile, device="cpu")
+    assert (whole.mask != tiled.mask).mean() < 0.02  # untrained weights leave many pixels undecided
+    np.testing.assert_allclose(whole.scores, tiled.scores, atol=0.02)
+
+
+@pytest.mark.parametrize("axes", ["ZYX", "TYX", "TZYX", "ZYXC", "CYX", "TZCYX"])
+def test_stacks_equal_their_planes(random_model, axes: str) -> None:
+    sizes = {"T": 2, "Z": 2, "C": 3, "Y": 40, "X": 48}
+    array = np.random.default_rng(2).integers(0, 4000, [sizes[axis] for axis in axes], dtype=np.uint16)
+    result = nr.predict(random_model, array, axes=axes, device="cpu")
+    assert result.mask.shape == tuple(sizes[axis] for axis in axes if axis != "C")
+    moved = np.moveaxis(array, axes.index("C"), -1) if "C" in axes else np.repeat(array[..., None], 3, -1)
+    planes = moved.reshape(-1, 40, 48, 3)
+    for number, plane in enumerate(planes):
+        single = nr.predict(random_model, plane, axes="YXC", device="cpu")
+        np.testing.assert_array_equal(result.mask.reshape(-1, 40, 48)[number], single.mask)
+        np.testing.assert_allclose(result.scores.reshape(-1, 3)[number], single.scores, atol=1e-6)
+
+
+def test_dask_and_zarr_output_equal_numpy(random_model, picture, tmp_path) -> None:
+    plain = nr.predict(random_model, picture, device="cpu", tile=64)
+    lazy = dask.array.from_array(picture, chunks=(50, 50, 3))
+    stored = nr.predict(random_model, lazy, axes="YXC", device="cpu", tile=64, out=tmp_path / "mask.zarr")
+    np.testing.assert_array_equal(plain.mask, np.asarray(stored.mask))
+    with pytest.raises(FileExistsError):
+        nr.predict(random_model, picture, out=tmp_path / "mask.zarr")
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.float32, np.float64])
+def test_any_real_dtype_works(random_model, dtype) -> None:
+    array = (np.random.default_rng(3).random((64, 64)) * 200 > 80).astype(dtype)
+    assert nr.predict(random_model, array, device="cpu").mask.shape == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("array", "axes", "error", "words"),
+    [
+        (np.zeros((0, 10)), None, ValueError, "empty"),
+        (np.zeros((1, 1)), None, ValueError, "at least"),
+        (np.full((40, 40), np.nan), None, ValueError, "finite"),
+        (np.full((40, 40), np.inf), None, ValueError, "finite"),
+        (np.zeros((40, 40), complex), None, TypeError, "complex"),
+        (np.zeros((40, 40), object), None, TypeError, "objects"),
+        (np.full((40, 40), "a"), None, TypeError, "text"),
+        (np.zeros((2, 40, 40)), "CYX", ValueError, "2 channels"),
+        (np.zeros((5, 6, 7, 40, 40)), None, ValueError, "ambiguous"),
+        (np.zeros((3, 40, 40)), None, ValueError, "CYX"),
+        (np.zeros((40, 40)), "YQ", ValueError, "unknown letter"),
+        (np.zeros((40, 40)), "ZYX", ValueError, "one letter a dimension"),
+        ([[1, 2], [3, 4]], None, TypeError, "numpy"),
+    ],
+)
+def test_bad_input_is_refused_in_words(random_model, array, axes, error, words: str) -> None:
+    with pytest.raises(error, match=words):
+        nr.predict(random_model, array, axes=axes, device="cpu")
+
+
+def test_a_constant_image_and_some_nan_have_an_answer(random_model, picture) -> None:
+    assert nr.predict(random_model, np.full((64, 64), 7.0), device="cpu").scores.sum() == pytest.approx(1, abs=1e-5)
+    holes = picture.astype(np.float32)
+    holes[:20, :20] = np.nan
+    assert np.isfinite(nr.predict(random_model, holes, device="cpu").scores).all()
+
+
+def test_closing_the_generator_cancels(random_model, picture) -> None:
+    job = nr.iter_predict(random_model, picture, tile=64, device="cpu")
+    assert isinstance(next(job), Progress)
+    job.close()
+    with pytest.raises(StopIteration):
+        next(job)
+
+
+def test_events_end_with_the_result(random_model, picture) -> None:
+    events = list(nr.iter_predict(random_model, picture, tile=64, device="cpu"))
+    assert [event.done for event in events if isinstance(event, Progress)][-1] == 3 * 4
+    assert sum(isinstance(event, PlaneDone) for event in events) == 1
+    assert isinstance(events[-1], Finished)
