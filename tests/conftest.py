@@ -38,7 +38,11 @@ def random_model():
     torch.manual_seed(0)
     config = ResFormerConfig.preset("tiny", mask_classes=2, image_classes=3)
     card = Card(
-        name="random", network=config, mask_classes=("inner", "outer"), image_classes=("a", "b", "c"), channels=("red", "green", "blue")
+        name="random",
+        network=config,
+        mask_classes=("inner", "outer"),
+        image_classes=("a", "b", "c"),
+        channels=("red", "green", "blue"),
     )
     return Model(card, ResFormer(config).eval())
 

@@ -30,7 +30,9 @@ def test_demo_draws_a_picture_and_prints_scores(tmp_path, capsys) -> None:
 
 def test_predict_writes_masks_and_scores(images, capsys) -> None:
     out = images / "out"
-    status = main(["predict", *(str(images / name) for name in ("a/x.png", "broken.png", "b/x.png")), "-o", str(out), "--device", "cpu"])
+    status = main(
+        ["predict", *(str(images / name) for name in ("a/x.png", "broken.png", "b/x.png")), "-o", str(out), "--device", "cpu"]
+    )
     assert status == 1  # one could not be read, the others are done
     assert "broken.png" in capsys.readouterr().err
     assert tifffile.imread(out / "x_mask.tif").shape == (150, 201)
@@ -42,7 +44,9 @@ def test_predict_writes_masks_and_scores(images, capsys) -> None:
     assert "--overwrite" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["predict", "x.png", "--model", "nope"], ["models", "info", "nope"], ["predict", "x", "--device", "tpu"]])
+@pytest.mark.parametrize(
+    "arguments", [["predict", "x.png", "--model", "nope"], ["models", "info", "nope"], ["predict", "x", "--device", "tpu"]]
+)
 def test_bad_usage_has_status_2_and_one_line(arguments: list[str], capsys) -> None:
     assert main(arguments) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

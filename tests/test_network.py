@@ -68,7 +68,11 @@ def test_padding_is_left_out_of_the_class() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "word"),
-    [({"widths": (16,)}, "widths"), ({"heads": (3, 2, 4, 6)}, "divide"), ({"dfe_rates": ((1, 2, 4),) * 3 + ((1, 2, 8),)}, "padding")],
+    [
+        ({"widths": (16,)}, "widths"),
+        ({"heads": (3, 2, 4, 6)}, "divide"),
+        ({"dfe_rates": ((1, 2, 4),) * 3 + ((1, 2, 8),)}, "padding"),
+    ],
 )
 def test_a_network_that_cannot_work_is_refused(changes: dict[str, object], word: str) -> None:
     with pytest.raises(ValueError, match=word):

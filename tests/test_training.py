@@ -46,7 +46,15 @@ def test_a_run_learns_and_its_model_predicts(folder, tmp_path) -> None:
     report = nr.evaluate(nr.load_model(path), folder, device="cpu")
     assert report["n"] == 12
     assert report["mask"]["class 1"]["n"] == 11
-    assert set(report["class"]) >= {"accuracy", "balanced_accuracy", "auroc", "sensitivity", "specificity", "confusion", "classes"}
+    assert set(report["class"]) >= {
+        "accuracy",
+        "balanced_accuracy",
+        "auroc",
+        "sensitivity",
+        "specificity",
+        "confusion",
+        "classes",
+    }
 
 
 def test_a_cancelled_run_goes_on_to_the_same_place(folder, tmp_path) -> None:

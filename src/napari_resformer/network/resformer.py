@@ -100,11 +100,16 @@ class ClassHead(nn.Module):
         self.strides = [config.strides[level] for level in self.read_levels]
         widths = [config.widths[level] for level in self.read_levels]
         self.norms = nn.ModuleList(norm_layer(config, width) for width in widths)
-        self.classify = nn.Sequential(
-            nn.Linear(sum(widths), config.head_hidden),
-            nn.ReLU(),
-            nn.Dropout(config.head_dropout),
-            nn.Linear(config.head_hidden, config.image_classes),
+        # Without image classes there is nothing to learn; the logits are then (B, 0).
+        self.classify = (
+            nn.Sequential(
+                nn.Linear(sum(widths), config.head_hidden),
+                nn.ReLU(),
+                nn.Dropout(config.head_dropout),
+                nn.Linear(config.head_hidden, config.image_classes),
+            )
+            if config.image_classes
+            else None
         )
 
     def pool(self, maps: list[Tensor], owned: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,7 +211,10 @@ class ResFormer(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """Return class logits (B, image_classes) from mean class features (B, F)."""
-        return self.head.classify(features.to(next(self.head.classify.parameters()).dtype))
+        if self.head.classify is None:
+            return features.new_zeros(features.shape[0], 0)
+        logits: Tensor = self.head.classify(features)
+        return logits
 
     def _check(self, x: Tensor, origin: tuple[int, int]) -> None:
         if x.ndim != 4 or x.shape[1] != self.config.in_channels:
