@@ -61,5 +61,6 @@ def test_models_list_and_info(capsys) -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = "import napari_resformer, sys; sys.exit(any(n.split('.')[0] in {'torch', 'napari', 'qtpy', 'PyQt6'} for n in sys.modules))"
+    heavy = {"torch", "napari", "qtpy", "PyQt6"}
+    code = f"import napari_resformer, sys; sys.exit(any(name.split('.')[0] in {heavy} for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -117,7 +117,7 @@ def _tiff_pixel_size(file: Any) -> PixelSize | None:
 def _read_picture(path: Path) -> Read:
     import imageio.v3 as imageio
 
-    array = imageio.imread(path)
+    array = imageio.imread(path, plugin="pillow")  # asked at random, imageio's other plugins warn on a damaged file
     return array, ("YX" if array.ndim == 2 else "YXC" if array.ndim == 3 else None), None
 
 
