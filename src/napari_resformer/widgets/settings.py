@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_resformer.devices import DEVICES
+
 
 @dataclass(frozen=True)
 class PluginSettings:
@@ -15,13 +17,15 @@ class PluginSettings:
 
 
 def read_settings() -> PluginSettings:
-    """Read what the user set; napari before 0.9 has no plugin settings."""
+    """Read what the user set; napari before 0.9 has no plugin settings, and the defaults hold."""
     try:
         from napari.settings import get_plugin_settings
     except ImportError:
         return PluginSettings()
     try:
         stored = get_plugin_settings("napari-resformer").prediction
-    except (AttributeError, KeyError, ValueError):
+        device = str(getattr(stored.device, "value", stored.device))
+        read = PluginSettings(str(stored.model), device, int(stored.tile_size))
+    except (AttributeError, KeyError, ValueError, TypeError):
         return PluginSettings()
-    return PluginSettings(str(stored.model), str(stored.device), int(stored.tile_size))
+    return read if read.device in DEVICES else PluginSettings(read.model, tile_size=read.tile_size)

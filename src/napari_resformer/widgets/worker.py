@@ -2,50 +2,156 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
+
+from napari.qt.threading import GeneratorWorker, create_worker
+from qtpy.QtCore import QObject, Signal, Slot
 
 from napari_resformer.events import Failed, Progress
 
-_SHORTEST_PAUSE = 0.05  # seconds between two progress events; the others reach the GUI at once
+_SHORTEST_PAUSE = 0.05  # seconds between two progress events that reach the GUI; all other events reach it
+_REFUSALS = (ValueError, TypeError, OSError)
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "unable to allocate")
 
 
-def adapted(start: Callable[[], Iterator[Any]]) -> Iterator[Any]:
-    """Yield a job's events; an exception ends as a :class:`~napari_resformer.events.Failed` event.
-
-    napari's generator worker swallows a RuntimeError of the job, so that a widget would wait for ever, and does not
-    close the generator when it quits.
+class Job(QObject):
+    """A job in a worker thread; lives on the GUI thread, and with its parent at the most.
 
     Parameters
     ----------
     start : callable
-        Makes the job's generator; runs in the worker's thread, so that heavy imports may be in it.
-    """
-    import time
+        Makes the generator of events; called in the worker's thread, so that heavy imports may be in it.
+    parent : QObject
+        When it is deleted, the job is cancelled and says nothing more.
 
-    job: Iterator[Any] | None = None
-    last = 0.0
+    Attributes
+    ----------
+    event : Signal
+        Each event of the job, on the GUI thread. A fault comes as :class:`~napari_resformer.events.Failed`.
+    ended : Signal
+        Once, last; True when the job was cancelled.
+    """
+
+    event = Signal(object)
+    ended = Signal(bool)
+
+    def __init__(self, start: Callable[[], Iterator[Any]], parent: QObject) -> None:
+        super().__init__(parent)
+        self._aborted = False
+        self._silent = False
+        self._worker = create_worker(resformer_job, adapted(start), _worker_class=_ClosingWorker, _start_thread=False)
+        # Slots of a QObject: they are called on its thread, and no more once it is deleted.
+        self._worker.yielded.connect(self._on_event)
+        self._worker.aborted.connect(self._on_aborted)
+        self._worker.finished.connect(self._on_finished)
+        self.destroyed.connect(self._worker.quit)
+        self._worker.start()
+
+    def cancel(self) -> None:
+        """Ask the job to end; it does at its next event, and closes its generator."""
+        self._worker.quit()
+
+    def discard(self) -> None:
+        """Cancel, and let no further event out."""
+        self._silent = True
+        self.cancel()
+
+    @Slot(object)
+    def _on_event(self, event: Any) -> None:
+        if event is not None and not self._silent:
+            self.event.emit(event)
+
+    @Slot()
+    def _on_aborted(self) -> None:
+        self._aborted = True
+
+    @Slot()
+    def _on_finished(self) -> None:
+        if not self._silent:
+            self.ended.emit(self._aborted)
+        self.deleteLater()
+
+
+class _ClosingWorker(GeneratorWorker):  # type: ignore[misc, type-arg]
+    """napari's worker, which closes the job in its own thread however it ends."""
+
+    def __init__(self, function: Callable[[Generator[Any]], Iterator[Any]], events: Generator[Any]) -> None:
+        super().__init__(function, events)
+        self._events = events
+
+    def work(self) -> Any:
+        """Run the job, then close it: napari does not close a generator that it quits."""
+        try:
+            return super().work()
+        finally:
+            self._events.close()
+
+
+def resformer_job(events: Generator[Any]) -> Iterator[Any]:
+    """Yield the events; napari names a running worker by its function, for instance when the window is closed."""
+    yield from events
+
+
+def adapted(start: Callable[[], Iterator[Any]]) -> Generator[Any]:
+    """Yield a job's events, the progress among them not too often; an exception ends as a ``Failed`` event.
+
+    napari's generator worker swallows a RuntimeError of the job (out of memory and wrong shapes among them), so that
+    a widget would wait for ever.
+
+    Parameters
+    ----------
+    start : callable
+        Makes the job's generator.
+
+    Yields
+    ------
+    object or None
+        An event; None where a progress event was left out, since the worker looks for a wish to quit at each yield.
+    """
+    job: Any = None
+    last = -_SHORTEST_PAUSE
     try:
         job = start()
         for event in job:
             now = time.monotonic()
-            if isinstance(event, Progress) and event.done < event.total and now - last < _SHORTEST_PAUSE:
-                yield None  # the worker looks for a wish to quit at each yield
-                continue
-            last = now
+            if isinstance(event, Progress):
+                if event.done < event.total and now - last < _SHORTEST_PAUSE:
+                    yield None
+                    continue
+                last = now
             yield event
-    except Exception as error:  # noqa: BLE001 - every fault of a job is to be told in the widget
+    except Exception as error:  # noqa: BLE001 - every fault of a job is told in the widget
+        logging.getLogger(__name__).debug("the job failed", exc_info=True)
         yield Failed(error)
     finally:
         if job is not None:
-            job.close()  # type: ignore[attr-defined]
+            _close(job)
+
+
+def _close(job: Any) -> None:
+    try:
+        job.close()
+    except Exception:  # the job is over, and there is nobody left to tell
+        logging.getLogger(__name__).exception("a job failed while it was closed")
 
 
 def in_words(error: BaseException) -> str:
     """Return what went wrong and what to do about it."""
     text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or "out of memory" in text.casefold():
-        return "Out of memory. Choose a smaller tile in the plugin's settings, or the CPU as the device."
-    if isinstance(error, ValueError | TypeError | OSError):
-        return text
-    return f"The job failed ({type(error).__name__}): {text}"
+    if isinstance(error, MemoryError) or any(words in text.casefold() for words in _NO_MEMORY):
+        return (
+            "There was not enough memory. Choose the CPU as the device, or a smaller tile in "
+            "Preferences > Plugin Preferences > ResFormer, or close other programs; then press Run again."
+        )
+    if isinstance(error, ImportError):
+        return f"A library is missing ({text}). Install the plugin again: pip install 'napari-resformer[all]'."
+    if isinstance(error, _REFUSALS) and text:
+        return f"This cannot run: {text}"
+    detail = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return (
+        f"The job failed ({detail}). Nothing was changed. Check that axes and model fit the image, or try another "
+        "device; if it fails again, please report it with these words."
+    )
