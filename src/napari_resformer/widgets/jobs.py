@@ -6,12 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_resformer.events import Finished, PlaneDone, Progress
-from napari_resformer.images.image import Image
+from napari_resformer.images.image import Image, from_array
 from napari_resformer.widgets.result_layer import Earlier, LabelsData, labels_data
 
 if TYPE_CHECKING:
     from napari_resformer.prediction.plan import Plan
+
+_WARM_UP_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -43,23 +47,24 @@ class Request:
         return make_plan(find_model(self.model).card, self.image, device=self.device, tile=self.tile)
 
 
-def preload() -> Iterator[Any]:
-    """Load torch and the prediction while nobody waits for them."""
-    import napari_resformer.model.library
-    import napari_resformer.prediction.job  # noqa: F401
+def warm_up(model: str, device: str) -> Iterator[Any]:
+    """Predict an empty image, so that nobody waits for libraries, nor for the device, once Run is pressed.
 
-    yield Finished(None)
+    PyTorch alone loads a thousand modules in its first prediction, which stalls the GUI several times for up to 0.2 s.
+    """
+    from napari_resformer.model.library import find_model
+
+    channels = len(find_model(model).card.channels)
+    image = from_array(np.zeros((channels, _WARM_UP_SIDE, _WARM_UP_SIDE), np.uint8), "CYX")
+    yield from predict_job(Request(image, model, device, _WARM_UP_SIDE))
 
 
 def plan_job(request: Request) -> Iterator[Finished[Plan]]:
     """Plan."""
     yield Finished(request.plan())
-    yield from preload()
 
 
-def predict_job(
-    request: Request, earlier: Sequence[Earlier] = ()
-) -> Iterator[Progress | PlaneDone | Finished[LabelsData]]:
+def predict_job(request: Request, earlier: Sequence[Earlier] = ()) -> Iterator[Progress | PlaneDone | Finished[LabelsData]]:
     """Plan, load the model, predict, and prepare the Labels layer."""
     from napari_resformer.model.library import load_model
     from napari_resformer.prediction.job import run_plan
@@ -69,7 +74,7 @@ def predict_job(
     try:
         for event in events:
             if isinstance(event, Finished):
-                yield Finished(labels_data(event.result, request.image, earlier))
+                yield Finished(labels_data(event.result, request.image, request.model, earlier))
             else:
                 yield event
     finally:

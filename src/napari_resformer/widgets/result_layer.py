@@ -43,13 +43,13 @@ class Earlier:
         The Labels layer's ``unique_id``.
     data : array
         Its data now.
-    checksum : int
+    checksum : int, optional
         Of its data when the result was new.
     """
 
     layer_id: Any
     data: Any
-    checksum: int
+    checksum: int | None
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class LabelsData:
         Axis of the image's geometry that the labels do not have.
     replaces : object, optional
         ``unique_id`` of the earlier layer that nobody has painted in.
+    summary : str
+        What was found, in words.
     """
 
     data: NDArray[np.uint8]
@@ -75,19 +77,24 @@ class LabelsData:
     provenance: dict[str, Any]
     dropped_axis: int | None
     replaces: Any
+    summary: str
 
 
-def labels_data(result: PredictResult, image: Image, earlier: Sequence[Earlier] = ()) -> LabelsData:
-    """Return the contents of a prediction's Labels layer."""
+def labels_data(result: PredictResult, image: Image, model: str, earlier: Sequence[Earlier] = ()) -> LabelsData:
+    """Return the contents of a prediction's Labels layer; ``model`` is its name in the library."""
     mask = np.ascontiguousarray(result.mask)
     data, dropped = _aligned(mask, image)
-    untouched = [one.layer_id for one in earlier if checksum(one.data) == one.checksum]
+    untouched = [one.layer_id for one in earlier if one.checksum is not None and checksum(one.data) == one.checksum]
+    features = _features(result, mask)
+    shares = [f"{row['mask class']} {row['pixels'] / mask.size:.1%}" for _, row in features.iterrows()]
+    found = f"Share of the pixels: {', '.join(shares)}." if shares else "No object was found."
     return LabelsData(
         data,
-        _features(result, mask),
-        result.provenance | {"checksum": checksum(mask)},
+        features,
+        result.provenance | {"widget": {"model": model, "checksum": checksum(mask)}},
         dropped,
         untouched[-1] if untouched else None,
+        f"Done in {result.provenance['seconds']:.1f} s. {found}",
     )
 
 
@@ -130,19 +137,16 @@ def checksum(data: Any) -> int | None:
     if not isinstance(data, np.ndarray):
         return None
     once = data[tuple(slice(1) if stride == 0 else slice(None) for stride in data.strides)]
-    return zlib.crc32(memoryview(np.ascontiguousarray(once)).cast("B"))
+    return zlib.crc32(np.ascontiguousarray(once).view(np.uint8).data)
 
 
 def earlier_results(layers: Iterable[Any], image_layer: Any, model: str) -> list[Earlier]:
     """Find the layers that hold results of this image layer and model, oldest first."""
     found = []
     for layer in layers:
-        stored = stored_result(layer)
-        if stored is None or not isinstance(stored.get("checksum"), int):
-            continue
-        same_image = stored["image"].get("layer_id") == str(image_layer.unique_id)
-        if same_image and stored["model"].get("name") == model:
-            found.append(Earlier(layer.unique_id, layer.data, stored["checksum"]))
+        stored = (stored_result(layer) or {}).get("widget", {})
+        if stored.get("layer_id") == str(image_layer.unique_id) and stored.get("model") == model:
+            found.append(Earlier(layer.unique_id, layer.data, stored.get("checksum")))
     return found
 
 
@@ -178,9 +182,7 @@ def _shear_matrix(layer: Any) -> NDArray[Any]:
     return matrix
 
 
-def show_result(
-    viewer: napari.viewer.Viewer, image_layer: Any, model: str, labels: LabelsData
-) -> Labels:
+def show_result(viewer: napari.viewer.Viewer, image_layer: Any, labels: LabelsData) -> Labels:
     """Add the result's layer, or put the result in the place of the earlier one; on the GUI thread.
 
     Returns
@@ -188,9 +190,11 @@ def show_result(
     napari.layers.Labels
         The layer, selected.
     """
-    name = f"{image_layer.name} · {model}"
-    image = labels.provenance["image"] | {"layer": image_layer.name, "layer_id": str(image_layer.unique_id)}
-    metadata = {METADATA_KEY: labels.provenance | {"image": image}}
+    stored = labels.provenance | {
+        "image": labels.provenance["image"] | {"layer": image_layer.name},
+        "widget": labels.provenance["widget"] | {"layer_id": str(image_layer.unique_id)},
+    }
+    name, metadata = _name(stored), {METADATA_KEY: stored}
     place = geometry(image_layer, labels.dropped_axis)
     old = next((layer for layer in viewer.layers if layer.unique_id == labels.replaces), None)
     if old is not None and old.ndim == labels.data.ndim:
@@ -211,7 +215,7 @@ def show_result(
 
 def _replace(old: Any, name: str, labels: LabelsData, metadata: dict[str, Any], place: dict[str, Any]) -> None:
     before = old.metadata[METADATA_KEY]
-    if old.name == f"{before['image']['layer']} · {before['model']['name']}":  # the user may have given it another name
+    if old.name == _name(before):  # else the user has given it another
         old.name = name
     old.data = labels.data
     for attribute, value in place.items():
@@ -221,6 +225,10 @@ def _replace(old: Any, name: str, labels: LabelsData, metadata: dict[str, Any], 
             setattr(old, attribute, value)
     old.features = labels.features
     old.metadata = metadata
+
+
+def _name(stored: dict[str, Any]) -> str:
+    return f"{stored['image']['layer']} · {stored['widget']['model']}"
 
 
 def _colormap(classes: int) -> Any:

@@ -13,6 +13,8 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QVBoxLayout, QWidget
 from napari_resformer.widgets.result_layer import stored_result
 from napari_resformer.widgets.text import Paragraph
 
+_INDENT = 5  # pixels; as the words around
+
 
 class ScoreBars(QWidget):
     """One horizontal bar a class, largest first."""
@@ -48,9 +50,9 @@ class ScoreBars(QWidget):
     def _row(self) -> int:
         return self.fontMetrics().height() + 16
 
-    def event(self, event: QEvent) -> bool:
+    def event(self, event: QEvent | None) -> bool:
         """Name the row under the mouse in full: long names are cut in the bar."""
-        if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             row = event.pos().y() // self._row
             if 0 <= row < len(self.scores):
                 name, score = self.scores[row]
@@ -58,7 +60,7 @@ class ScoreBars(QWidget):
                 return True
         return bool(super().event(event))
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002, N802 - Qt's own name
+    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: ARG002, N802 - Qt's own name
         """Paint name, percentage and bar of each class."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -67,7 +69,8 @@ class ScoreBars(QWidget):
         groove, quiet = QColor(ink), QColor(accent)
         groove.setAlphaF(0.14)
         quiet.setAlphaF(0.6)
-        metrics, width = self.fontMetrics(), self.width()
+        metrics, width = self.fontMetrics(), self.width() - 2 * _INDENT
+        painter.translate(_INDENT, 0)
         height, number = metrics.height(), metrics.horizontalAdvance("<99.9%") + 8
         for row, (name, score) in enumerate(self.scores):
             top = row * self._row

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from magicgui.widgets import ComboBox, Container, LineEdit, ProgressBar, PushButton, create_widget
-from napari.layers import Image, Labels
-from napari.qt.threading import thread_worker
+from magicgui.widgets import ComboBox, Container, LineEdit, PushButton
 from napari.utils import progress
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QFrame, QProgressBar, QScrollArea, QVBoxLayout, QWidget
 
-from napari_resformer.devices import DEVICES
 from napari_resformer.events import Failed, Finished, Progress
 from napari_resformer.images.layers import from_layer
-from napari_resformer.model.library import list_models
-from napari_resformer.widgets.result_layer import (
-    METADATA_KEY,
-    LabelsData,
-    content_signature,
-    geometry,
-    labels_data,
-)
-from napari_resformer.widgets.scores import ScorePanel
+from napari_resformer.model.library import ModelEntry, list_models
+from napari_resformer.widgets import fields
+from napari_resformer.widgets.jobs import Request, plan_job, predict_job, warm_up
+from napari_resformer.widgets.lifetime import Lifetime
+from napari_resformer.widgets.result_layer import LabelsData, earlier_results, show_result, stored_result
+from napari_resformer.widgets.scores import ScorePanel, plane_index
 from napari_resformer.widgets.settings import read_settings
-from napari_resformer.widgets.worker import adapted, in_words
+from napari_resformer.widgets.text import Lines, Message
+from napari_resformer.widgets.worker import Job, in_words
 
 if TYPE_CHECKING:
     import napari
 
-_RUN, _CANCEL = "Run", "Cancel"
 _PLAN_DELAY = 250  # milliseconds without a change before the plan is made anew
+_PLANNED_BY = ("data", "axis_labels", "scale", "units")  # events of a layer that change its plan
+_NO_IMAGE = "Open an image, or take one from File > Open Sample > ResFormer."
 
 
 class SegmentClassify(Container[Any]):
@@ -49,237 +46,363 @@ class SegmentClassify(Container[Any]):
         The fields, as magicgui widgets; ``run`` starts, and cancels while :attr:`busy`.
     """
 
+    image: ComboBox
+    model: ComboBox
+    axes: LineEdit
+    device: ComboBox
+    run: PushButton
+
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        settings = read_settings()
+        super().__init__()
         self._viewer = napari_viewer
-        self._tile = settings.tile_size
-        self.image: Any = create_widget(annotation=Image, label="Image", options={"tooltip": "The image layer to look at"})
-        names = [entry.name for entry in list_models()]
-        self.model = ComboBox(choices=names, label="Model", tooltip="What to look for; see the model's card for what it knows")
-        if settings.model in names:
-            self.model.value = settings.model
-        self.axes = LineEdit(
-            label="Axes",
-            tooltip="One letter a dimension: T, Z, P loops, C channels, Y, X. Empty: read from the layer",
-        )
-        self.device = ComboBox(choices=list(DEVICES), value=settings.device, label="Device", tooltip="Where the network runs")
-        self.run = PushButton(text=_RUN, tooltip="Start; press again to cancel")
-        self._bar = ProgressBar(visible=False)
-        super().__init__(widgets=[self.image, self.model, self.axes, self.device, self.run, self._bar])
-        self._plan_text, self._message, self._scores = QLabel(), QLabel(), ScorePanel()
-        for part in (self._plan_text, self._message, self._scores):
-            if isinstance(part, QLabel):
-                part.setWordWrap(True)
-            self.native.layout().addWidget(part)
-        self.native.layout().addStretch()
-        self._worker: Any = None
-        self._plan_worker: Any = None
-        self._plan_number = 0
+        self._attached = False
+        self._entries: dict[str, ModelEntry] = {}
+        self._typed: dict[Any, str] = {}  # axes that the user typed, by the layer's id
+        self._watched: Any = None
+        self._job: Job | None = None
+        self._running_on: Any = None
+        self._answer: Failed | Finished[LabelsData] | None = None
+        self._plan_job: Job | None = None
+        self._warm_up: Job | None = None
+        self._refusal = ""
+        self._shown: Any = None
         self._activity: Any = None
-        self._shown: dict[str, Any] | None = None
-        self._closed = False
+        settings = read_settings()
+        # Appended one by one, since only then magicgui makes their labels equally wide.
+        self.extend(fields.make_fields(self._image_choices, self._model_choices, settings.device))
+        self._bar, self._message, self._scores, self._plan = QProgressBar(), Message(), ScorePanel(), Lines()
+        self._lay_out()
+        if settings.model in self._entries:
+            self.model.value = settings.model
         self._timer = QTimer(self.native)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_PLAN_DELAY)
         self._timer.timeout.connect(self._make_plan)
-        fields: tuple[Any, ...] = (self.image, self.model, self.axes, self.device)
-        for field in fields:
-            field.changed.connect(self._plan_later)
-        self.run.clicked.connect(self._press)
-        self._viewer.layers.selection.events.active.connect(self._follow_active)
-        self._viewer.dims.events.current_step.connect(self._show_plane)
-        self.native.destroyed.connect(self._close)
-        self._follow_active()
-        self._timer.start()
+        self.image.changed.connect(self._image_changed)
+        self.model.changed.connect(self._model_changed)
+        self.axes.changed.connect(self._axes_changed)
+        self.device.changed.connect(self._field_changed)
+        self.run.changed.connect(self._press)
+        lifetime = Lifetime(self.native)
+        lifetime.first_shown.connect(self._first_shown)
+        lifetime.docked.connect(self._attach)
+        lifetime.undocked.connect(self._detach)
+        self.native.destroyed.connect(self._detach)
+        self._attach()
 
     @property
     def busy(self) -> bool:
         """Whether a prediction is running."""
-        return self._worker is not None
+        return self._job is not None
 
     @property
     def plan_text(self) -> str:
-        """What Run will do, in words."""
-        return self._plan_text.text()
+        """What Run will do, in words; empty while that is not known."""
+        return "\n".join(self._plan.words)
 
     @property
     def message(self) -> str:
         """What went wrong or well last, in words; empty when there is nothing to say."""
-        return self._message.text()
+        return self._message.words
 
-    # ----------------------------------------------------------------------------------------------------------- plan
-    def _follow_active(self) -> None:
-        active = self._viewer.layers.selection.active
-        if self._closed or self.busy:
+    def reset_choices(self, *_: Any) -> None:
+        """Offer the layers and models that there are now; what was chosen stays chosen."""
+        if not self._attached:
             return
-        if isinstance(active, Image) and active in self.image.choices:
-            self.image.value = active
-        elif isinstance(active, Labels) and METADATA_KEY in active.metadata:
-            self._shown = active.metadata[METADATA_KEY]
+        layer, model = self.image.value, self.model.value
+        with self.image.changed.blocked(), self.model.changed.blocked():
+            super().reset_choices()
+            if layer in self.image.choices:
+                self.image.value = layer
+            if model in self.model.choices:
+                self.model.value = model
+        if self.image.value is not layer or self._watched is not layer:
+            self._image_changed()
+        if self.model.value != model:
+            self._model_changed()
+
+    # -------------------------------------------------------------------------------------------------- looks and life
+    def _lay_out(self) -> None:
+        """Put progress and words below the fields; the words scroll, Run stays in sight."""
+        self._bar.hide()
+        page, area = QWidget(), QScrollArea()
+        words = QVBoxLayout(page)
+        words.setContentsMargins(0, 0, 4, 0)
+        words.setSpacing(10)
+        for part in (self._message, self._scores, self._plan):
+            words.addWidget(part)
+        words.addStretch(1)
+        area.setWidget(page)
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setMinimumHeight(80)
+        area.setMinimumWidth(1)
+        layout = self.native.layout()
+        layout.addWidget(self._bar)
+        layout.addWidget(area, 1)
+        self.native.setMinimumWidth(240)
+
+    def _attach(self) -> None:
+        """Listen to the viewer."""
+        if self._attached:
+            return
+        self._attached = True
+        for emitter, slot in self._connections():
+            emitter.connect(slot)
+        self.reset_choices()
+        self._image_changed()
+        self._model_changed()
+        self._use_theme()
+        self._active_changed()
+
+    def _detach(self, *_: Any) -> None:
+        """Let go of viewer and jobs, once the dock is closed; Qt's part of the widget may be gone already."""
+        if not self._attached:
+            return
+        self._attached = False
+        for emitter, slot in self._connections():
+            emitter.disconnect(slot)
+        self._watch(None)
+        jobs = self._job, self._plan_job, self._warm_up
+        self._job = self._plan_job = self._warm_up = None
+        for job in jobs:
+            with suppress(RuntimeError):  # deleted: then it was cancelled too, or is over
+                if job is not None:
+                    job.discard()
+        with suppress(RuntimeError):  # the activity dock goes with its window
+            self._close_activity()
+        self._running_on = self._shown = None
+        with suppress(RuntimeError):
+            self._timer.stop()
+            self._idle()
+
+    def _connections(self) -> list[tuple[Any, Any]]:
+        viewer = self._viewer
+        layers = viewer.layers.events
+        return [
+            (layers.inserted, self.reset_choices),
+            (layers.removed, self._removed),
+            (layers.reordered, self.reset_choices),
+            (layers.renamed, self.reset_choices),
+            (viewer.layers.selection.events.active, self._active_changed),
+            (viewer.dims.events.current_step, self._show_plane),
+            (viewer.events.theme, self._use_theme),
+        ]
+
+    def _first_shown(self) -> None:
+        """Load torch now that the widget is on the screen, rather than when Run is pressed."""
+        fields.align_labels(self.native)  # with the fonts of the theme
+        if self._attached and self.model.value is not None:
+            self._warm_up = Job(partial(warm_up, self.model.value, self.device.value), self.native)
+
+    def _use_theme(self, *_: Any) -> None:
+        from napari.utils.theme import get_theme
+
+        with suppress(KeyError, ValueError, AttributeError):  # a theme of somebody's: the palette's colour does
+            self._scores.bars.set_accent(get_theme(str(self._viewer.theme)).current.as_hex())
+
+    # --------------------------------------------------------------------------------------------------------- fields
+    def _image_choices(self, _: Any = None) -> list[Any]:
+        return fields.image_layers(self._viewer.layers)
+
+    def _model_choices(self, _: Any = None) -> list[str]:
+        self._entries = {entry.name: entry for entry in list_models()}
+        return list(self._entries)
+
+    def _active_changed(self, *_: Any) -> None:
+        """Follow the active image; show the scores of the active result."""
+        active = self._viewer.layers.selection.active
+        layer = next((layer for layer in self._viewer.layers if layer == active), None)
+        if layer in self.image.choices:
+            self.image.value = layer
+        elif stored_result(layer) is not None:
+            self._shown = layer
             self._show_plane()
 
-    def _plan_later(self) -> None:
-        if not self._closed:
+    def _image_changed(self, *_: Any) -> None:
+        layer = self.image.value
+        self._watch(layer)
+        with self.axes.changed.blocked():
+            self.axes.value = "" if layer is None else self._typed.get(layer.unique_id) or fields.guessed_axes(layer)
+        self.axes.native.setPlaceholderText("" if layer is None else fields.axes_hint(layer))
+        self._field_changed()
+
+    def _axes_changed(self, typed: str) -> None:
+        if self.image.value is not None:
+            self._typed[self.image.value.unique_id] = typed.strip()
+        self._field_changed()
+
+    def _model_changed(self, *_: Any) -> None:
+        entry = self._entries.get(self.model.value)
+        self.model.tooltip = fields.model_tooltip(entry.card if entry else None)
+        self._field_changed()
+
+    def _field_changed(self, *_: Any) -> None:
+        """Plan anew; the news of the last run are old. A refusal stays until the new plan is there."""
+        if not self.busy and self.message != self._refusal:
+            self._message.say("")
+        self._plan_later()
+
+    def _watch(self, layer: Any) -> None:
+        """Listen to the chosen layer, and no more to the one before."""
+        for connect, one in (("disconnect", self._watched), ("connect", layer)):
+            for name in _PLANNED_BY if one is not None else ():
+                emitter = getattr(one.events, name, None)  # layers of an older napari have no units
+                if emitter is not None:
+                    getattr(emitter, connect)(self._image_changed)
+        self._watched = layer
+
+    def _removed(self, event: Any) -> None:
+        self._typed.pop(event.value.unique_id, None)
+        if event.value is self._shown:
+            self._shown = None
+            self._scores.clear()
+        self.reset_choices()
+        if event.value is self._running_on and self._job is not None:
+            self._job.discard()
+            self._message.say("The image was removed, so the run was cancelled.", warning=True)
+            self._finish()
+
+    # ----------------------------------------------------------------------------------------------------------- plan
+    def _plan_later(self, *_: Any) -> None:
+        """Plan once nothing has changed for a moment; a plan that is being made is out of date."""
+        if self._plan_job is not None:
+            self._plan_job.discard()
+            self._plan_job = None
+        if self._attached:
             self._timer.start()
 
     def _make_plan(self) -> None:
-        if self._closed or self.busy:
+        if not self._attached or self.busy:
             return
-        self._plan_number += 1
-        number = self._plan_number
+        if self.image.value is None:
+            self._show_plan((_NO_IMAGE,), heading="")
+            return
         try:
-            job = self._job(plan_only=True)
+            request = self._request()
         except (ValueError, TypeError) as error:
-            self._plan_text.setText(in_words(error))
+            self._show_plan((), refusal=in_words(error))
             return
-        worker = thread_worker(adapted, start_thread=False)(job)
-        worker.yielded.connect(lambda event: self._on_plan(number, event))
-        self._plan_worker = worker
-        worker.start()
+        self._plan_job = Job(partial(plan_job, request), self.native)
+        self._plan_job.happened.connect(self._planned)
+        self._plan_job.ended.connect(self._plan_ended)
 
-    def _on_plan(self, number: int, event: Any) -> None:
-        if self._closed or number != self._plan_number:
-            return
+    def _planned(self, event: Any) -> None:
         if isinstance(event, Failed):
-            self._plan_text.setText(in_words(event.error))
-        elif isinstance(event, Finished):
-            self._plan_text.setText("\n".join(event.result.lines()))
+            self._show_plan((), refusal=in_words(event.error))
+        elif isinstance(event, Finished) and event.result is not None:
+            self._show_plan(event.result.lines())
 
-    def _job(self, *, plan_only: bool) -> Any:
-        """Return what makes the job's generator in the worker; takes from the fields what it needs now."""
-        layer, name = self.image.value, self.model.value
+    def _plan_ended(self) -> None:
+        self._plan_job = None
+
+    def _show_plan(self, lines: Sequence[str], *, heading: str = "Run will do this", refusal: str = "") -> None:
+        self._plan.say(lines, heading if lines else "")
+        if refusal or self.message == self._refusal:  # other news, such as a failed run, stay until the next run
+            self._message.say(refusal, warning=True)
+        self._refusal = refusal
+
+    def _request(self) -> Request:
+        """Take from the fields what a job needs.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If something is missing, or does not fit.
+        """
+        layer, model = self.image.value, self.model.value
         if layer is None:
-            raise ValueError("There is no image layer. Open an image, or take one from File > Open Sample.")
-        if name is None:
-            raise ValueError("There is no model. Install the package again, or put a model file into your library.")
+            raise ValueError(f"there is no image layer. {_NO_IMAGE}")
+        if model is None:
+            raise ValueError("there is no model. Install the plugin again, or put a model file into your library.")
         image = from_layer(layer, self.axes.value.strip() or None)
-        rgb, shape = bool(layer.rgb), tuple(image.data.shape)
-        device, tile = self.device.value, self._tile
-
-        def start() -> Iterator[Any]:
-            from napari_resformer.model.library import find_model, load_model
-            from napari_resformer.prediction.plan import make_plan
-
-            plan = make_plan(find_model(name).card, image, device=device, tile=tile)
-            if plan_only:
-                yield Finished(plan)
-                return
-            from napari_resformer.prediction.job import run_plan
-
-            for event in run_plan(load_model(name), plan):
-                if isinstance(event, Finished):
-                    yield Finished(labels_data(event.result, image.axes, shape, rgb=rgb))
-                else:
-                    yield event
-
-        return start
+        return Request(image, model, self.device.value, read_settings().tile_size)
 
     # ------------------------------------------------------------------------------------------------------------ run
-    def _press(self) -> None:
-        if self.busy:
-            self._worker.quit()
-            self.run.enabled = False
-            self._message.setText("Cancelling after this tile …")
+    def _press(self, *_: Any) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self.run.enabled, self.run.text = False, fields.CANCELLING
             return
         try:
-            job = self._job(plan_only=False)
+            request = self._request()
         except (ValueError, TypeError) as error:
-            self._message.setText(in_words(error))
+            self._message.say(in_words(error), warning=True)
             return
-        layer, model = self.image.value, self.model.value
-        self._message.setText("")
-        self.run.text = _CANCEL
-        self._bar.value, self._bar.visible = 0, True
-        self._activity = progress(total=0, desc=f"{model}: {layer.name}")
-        worker = thread_worker(adapted, start_thread=False)(job)
-        worker.yielded.connect(lambda event: self._on_event(event, layer, model))
-        worker.aborted.connect(self._cancelled)
-        worker.finished.connect(self._ended)
-        self._worker = worker
-        worker.start()
+        self._plan_later()
+        self._timer.stop()
+        layer = self.image.value
+        earlier = earlier_results(self._viewer.layers, layer, request.model)
+        self._running_on, self._answer = layer, None
+        self._message.say("")
+        self.run.text = fields.CANCEL
+        self._bar.setRange(0, 0)  # how many tiles there are is known a moment later
+        self._bar.setFormat("Preparing")
+        self._bar.show()
+        self._job = job = Job(partial(predict_job, request, earlier), self.native)
+        job.happened.connect(self._on_event)
+        job.ended.connect(self._on_ended)
+        activity = progress(total=0, desc=f"{request.model}: {layer.name}")  # napari processes events meanwhile
+        if self._job is job:
+            self._activity = activity
+        else:
+            activity.close()
 
-    def _on_event(self, event: Any, layer: Image, model: str) -> None:
-        if self._closed:
-            return
+    def _on_event(self, event: Any) -> None:
         if isinstance(event, Progress):
-            self._bar.max, self._bar.value = event.total, event.done
-            self._activity.total = event.total
-            self._activity.update(event.done - self._activity.n)
-        elif isinstance(event, Failed):
-            self._message.setText(in_words(event.error))
-        elif isinstance(event, Finished):
-            self._add(event.result, layer, model)
+            self._bar.setRange(0, event.total)
+            self._bar.setValue(event.done)
+            self._bar.setFormat(f"{event.unit} %v of %m")
+            activity = self._activity
+            if activity is not None and event.done > activity.n:
+                activity.total = event.total
+                activity.update(event.done - activity.n)
+        elif isinstance(event, Failed | Finished):
+            self._answer = event
 
-    def _cancelled(self) -> None:
-        if not self._closed:
-            self._message.setText("Cancelled. Nothing was changed.")
+    def _on_ended(self, cancelled: bool) -> None:
+        """Tell the answer, once the worker is gone: it meddles with Python's filters of warnings, as napari does."""
+        answer, self._answer = self._answer, None
+        if isinstance(answer, Finished):
+            try:
+                self._show(answer.result)
+            except Exception as error:  # noqa: BLE001 - no memory for the layer, say; the widget must be ready again
+                answer = Failed(error)
+        if isinstance(answer, Failed):
+            self._message.say(in_words(answer.error), warning=True)
+        elif cancelled and answer is None:
+            self._message.say("Cancelled; nothing was changed.")
+        self._finish()
 
-    def _ended(self) -> None:
-        self._worker = None
-        if self._activity is not None:
-            self._activity.close()
-            self._activity = None
-        if self._closed:
-            return
-        self.run.text, self.run.enabled = _RUN, True
-        self._bar.visible = False
+    def _finish(self) -> None:
+        """Be ready for the next run."""
+        self._job = self._running_on = None
+        self._close_activity()
+        self._idle()
         self._plan_later()
 
-    def _add(self, labels: LabelsData, layer: Image, model: str) -> None:
-        """Add the result, in the place of the earlier one unless somebody has painted in that."""
-        name = f"{layer.name} · {model}"
-        labels.metadata[METADATA_KEY]["image"]["layer"] = layer.name
-        labels.metadata[METADATA_KEY]["signature"] = labels.signature
-        place = geometry(layer, labels.dropped_axis)
-        old = self._earlier(name)
-        if old is not None and old.data.shape == labels.data.shape:
-            old.data = labels.data
-            for attribute, value in place.items():
-                setattr(old, attribute, value)
-            old.metadata = labels.metadata
-            old.features = labels.features
-        else:
-            if old is not None:
-                self._viewer.layers.remove(old)
-            self._viewer.add_labels(labels.data, name=name, features=labels.features, metadata=labels.metadata, **place)
-        self._shown = labels.metadata[METADATA_KEY]
+    def _idle(self) -> None:
+        self.run.text, self.run.enabled = fields.RUN, True
+        self._bar.hide()
+
+    def _close_activity(self) -> None:
+        activity, self._activity = self._activity, None
+        if activity is not None:
+            activity.close()
+
+    def _show(self, labels: LabelsData) -> None:
+        self._shown = show_result(self._viewer, self._running_on, labels)
         self._show_plane()
+        self._message.say(labels.summary)
 
-    def _earlier(self, name: str) -> Labels | None:
-        for layer in self._viewer.layers:
-            stored = layer.metadata.get(METADATA_KEY) if isinstance(layer, Labels) and layer.name == name else None
-            if stored and stored.get("signature") == content_signature(np.asarray(layer.data)):
-                return layer  # type: ignore[no-any-return]
-        return None
-
-    # --------------------------------------------------------------------------------------------------------- scores
-    def _show_plane(self) -> None:
+    def _show_plane(self, *_: Any) -> None:
         """Show the scores of the plane that the sliders point at."""
-        if self._closed or self._shown is None:
+        layer = self._shown
+        if layer is None:
             return
-        shown = self._shown
-        scores = np.asarray(shown["scores"], float)
-        axes = [axis for axis in shown["image"]["axes"] if not (axis == "C" and shown["image"]["axes"].index("C") == 0)]
-        lead = self._viewer.dims.ndim - len([axis for axis in axes if axis != "C" or axes[-1] != "C"])
-        steps = self._viewer.dims.current_step
-        index = []
-        for axis, size in zip(shown["plane_axes"], scores.shape[:-1], strict=True):
-            place = lead + axes.index(axis)
-            index.append(min(max(int(steps[place]), 0), size - 1) if 0 <= place < len(steps) else 0)
-        here = scores[tuple(index)]
-        if not here.size:
-            self._scores.show_scores("This model has no image classes: mask only", {}, "")
-            return
-        best = int(here.argmax())
-        where = " ".join(f"{axis} {step}" for axis, step in zip(shown["plane_axes"], index, strict=True))
-        headline = f"{shown['classes'][best]} ({here[best]:.0%})" + (f" at {where}" if where else "")
-        self._scores.show_scores(headline, dict(zip(shown["classes"], map(float, here), strict=True)), shown.get("notice", ""))
-
-    def _close(self) -> None:
-        """Let go of everything once the widget is gone."""
-        self._closed = True
-        for worker in (self._worker, self._plan_worker):
-            if worker is not None:
-                worker.quit()
-        self._viewer.layers.selection.events.active.disconnect(self._follow_active)
-        self._viewer.dims.events.current_step.disconnect(self._show_plane)
+        stored = stored_result(layer)
+        try:
+            if stored is not None:
+                self._scores.show_plane(layer, stored, plane_index(layer, self._viewer.dims.point))
+        except (ValueError, TypeError, IndexError, KeyError):  # metadata that somebody changed
+            self._scores.clear()

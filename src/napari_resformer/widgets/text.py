@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import zip_longest
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QStyle, QWidget
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QSizePolicy, QStyle, QVBoxLayout, QWidget
 
 _LONG_WORD = 20
 _BREAK = "\u200b"  # no width, but a line may end there
@@ -19,13 +21,22 @@ class Paragraph(QLabel):
         self.words = ""
         self.setWordWrap(True)
         self.setTextFormat(Qt.TextFormat.PlainText)  # a layer's name may look like HTML
-        self.setMinimumWidth(1)  # else the longest word decides how narrow the dock can be
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
+        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         if bold:
             font = self.font()
             font.setBold(True)
             self.setFont(font)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's own name
+        """Return one line: a layout asks for the height at the width that there is.
+
+        Qt's own hint is the height at the width of the longest word, and that word's width: a dock could not be
+        narrower, and a page would be longer than its words.
+        """
+        return QSize(1, self.fontMetrics().lineSpacing())
 
     def say(self, words: str) -> None:
         """Show other words; nothing is shown for none."""
@@ -35,8 +46,30 @@ class Paragraph(QLabel):
         self.setVisible(bool(words))
 
 
+class Lines(QWidget):
+    """Some paragraphs under a heading."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.words: tuple[str, ...] = ()
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(3)
+        self._parts = [Paragraph(bold=True)]
+        self._layout.addWidget(self._parts[0])
+
+    def say(self, words: Sequence[str], heading: str = "") -> None:
+        """Show other paragraphs."""
+        self.words = tuple(words)
+        while len(self._parts) <= len(words):
+            self._parts.append(Paragraph())
+            self._layout.addWidget(self._parts[-1])
+        for part, line in zip_longest(self._parts, (heading, *words), fillvalue=""):
+            part.say(line)  # type: ignore[union-attr]
+
+
 class Message(QWidget):
-    """A paragraph with an icon: what went wrong, or well."""
+    """What went wrong, with an icon, or well."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -54,9 +87,10 @@ class Message(QWidget):
 
     def say(self, words: str, *, warning: bool = False) -> None:
         """Show other words; nothing is shown for none."""
-        kind = QStyle.StandardPixmap.SP_MessageBoxWarning if warning else QStyle.StandardPixmap.SP_MessageBoxInformation
         size = self.fontMetrics().height() + 4
-        self._icon.setPixmap(self.style().standardIcon(kind).pixmap(size, size))
+        style = self.style() or QApplication.style()
+        if style is not None:
+            self._icon.setPixmap(style.standardIcon(QStyle.StandardPixmap.SP_MessageBoxWarning).pixmap(size, size))
         self._icon.setVisible(warning)
         self.paragraph.say(words)
         self.setVisible(bool(words))
@@ -64,6 +98,4 @@ class Message(QWidget):
 
 def _breakable(words: str) -> str:
     """Let lines end inside of words that no narrow dock can hold, such as the names of files."""
-    return re.sub(
-        rf"\S{{{_LONG_WORD},}}", lambda word: re.sub(r"(.{8}|[_/.,\-](?=\w))", rf"\1{_BREAK}", word[0]), words
-    )
+    return re.sub(rf"\S{{{_LONG_WORD},}}", lambda word: re.sub(r"(.{8}|[_/.,\-](?=\w))", rf"\1{_BREAK}", word[0]), words)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from napari.qt.threading import GeneratorWorker, create_worker
-from qtpy.QtCore import QObject, Signal, Slot
+from qtpy.QtCore import QObject, Signal, Slot  # type: ignore[attr-defined]
 
 from napari_resformer.events import Failed, Progress
 
@@ -29,20 +29,20 @@ class Job(QObject):
 
     Attributes
     ----------
-    event : Signal
+    happened : Signal
         Each event of the job, on the GUI thread. A fault comes as :class:`~napari_resformer.events.Failed`.
     ended : Signal
         Once, last; True when the job was cancelled.
     """
 
-    event = Signal(object)
+    happened = Signal(object)
     ended = Signal(bool)
 
     def __init__(self, start: Callable[[], Iterator[Any]], parent: QObject) -> None:
         super().__init__(parent)
         self._aborted = False
         self._silent = False
-        self._worker = create_worker(resformer_job, adapted(start), _worker_class=_ClosingWorker, _start_thread=False)
+        self._worker = create_worker(resformer_job, start, _worker_class=_ClosingWorker, _start_thread=False)
         # Slots of a QObject: they are called on its thread, and no more once it is deleted.
         self._worker.yielded.connect(self._on_event)
         self._worker.aborted.connect(self._on_aborted)
@@ -62,7 +62,7 @@ class Job(QObject):
     @Slot(object)
     def _on_event(self, event: Any) -> None:
         if event is not None and not self._silent:
-            self.event.emit(event)
+            self.happened.emit(event)
 
     @Slot()
     def _on_aborted(self) -> None:
@@ -78,9 +78,9 @@ class Job(QObject):
 class _ClosingWorker(GeneratorWorker):  # type: ignore[misc, type-arg]
     """napari's worker, which closes the job in its own thread however it ends."""
 
-    def __init__(self, function: Callable[[Generator[Any]], Iterator[Any]], events: Generator[Any]) -> None:
-        super().__init__(function, events)
-        self._events = events
+    def __init__(self, function: Callable[[Generator[Any]], Iterator[Any]], start: Callable[[], Iterator[Any]]) -> None:
+        self._events = adapted(start, lambda: self.abort_requested)
+        super().__init__(function, self._events)
 
     def work(self) -> Any:
         """Run the job, then close it: napari does not close a generator that it quits."""
@@ -95,7 +95,7 @@ def resformer_job(events: Generator[Any]) -> Iterator[Any]:
     yield from events
 
 
-def adapted(start: Callable[[], Iterator[Any]]) -> Generator[Any]:
+def adapted(start: Callable[[], Iterator[Any]], stopped: Callable[[], bool] = lambda: False) -> Generator[Any]:
     """Yield a job's events, the progress among them not too often; an exception ends as a ``Failed`` event.
 
     napari's generator worker swallows a RuntimeError of the job (out of memory and wrong shapes among them), so that
@@ -105,25 +105,29 @@ def adapted(start: Callable[[], Iterator[Any]]) -> Generator[Any]:
     ----------
     start : callable
         Makes the job's generator.
+    stopped : callable
+        Whether the job is cancelled; asked after each of its events.
 
     Yields
     ------
     object or None
-        An event; None where a progress event was left out, since the worker looks for a wish to quit at each yield.
+        An event; None once the job is cancelled, since the worker quits at a yield.
     """
     job: Any = None
     last = -_SHORTEST_PAUSE
     try:
         job = start()
         for event in job:
-            now = time.monotonic()
+            if stopped():
+                yield None
+                return
             if isinstance(event, Progress):
+                now = time.monotonic()
                 if event.done < event.total and now - last < _SHORTEST_PAUSE:
-                    yield None
-                    continue
+                    continue  # each event that is sent costs the GUI thread something
                 last = now
             yield event
-    except Exception as error:  # noqa: BLE001 - every fault of a job is told in the widget
+    except Exception as error:  # every fault of a job is told in the widget
         logging.getLogger(__name__).debug("the job failed", exc_info=True)
         yield Failed(error)
     finally:

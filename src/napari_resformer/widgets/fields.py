@@ -1,0 +1,93 @@
+"""The fields of the widget, as magicgui widgets that are reached by name, and what they offer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from magicgui.widgets import ComboBox, LineEdit, PushButton
+from napari.layers import Image
+from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit, QWidget
+
+from napari_resformer.devices import DEVICES
+from napari_resformer.images.axes import axes_choices
+from napari_resformer.images.layers import from_layer
+from napari_resformer.model.card import Card
+
+RUN, CANCEL, CANCELLING = "Run", "Cancel", "Cancelling …"
+
+
+def make_fields(layers: Any, models: Any, device: str) -> list[Any]:
+    """Return the fields ``image``, ``model``, ``axes``, ``device`` and ``run``.
+
+    Parameters
+    ----------
+    layers, models : callable
+        Take a field and return what it offers.
+    device : str
+        What is chosen at first.
+    """
+    fields = [
+        ComboBox(name="image", label="Image", choices=layers, nullable=False, tooltip="The image layer to look at"),
+        ComboBox(name="model", label="Model", choices=models, nullable=False),
+        LineEdit(
+            name="axes",
+            label="Axes",
+            tooltip="One letter a dimension of the image: T time, Z depth, P any other loop, C channels, Y and X.\n"
+            "Read from the layer where it says enough. Empty: read from the layer again.",
+        ),
+        ComboBox(
+            name="device",
+            label="Device",
+            choices=list(DEVICES),
+            value=device,
+            tooltip="Where the network runs. auto: the graphics card that PyTorch finds, else the CPU.",
+        ),
+        PushButton(name="run", text=RUN, tooltip="Segment and classify the image. Press again to cancel."),
+    ]
+    for field in fields:
+        if isinstance(field.native, QComboBox):  # a long name must not decide how narrow the dock can be
+            field.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            field.native.setMinimumContentsLength(6)
+    return fields
+
+
+def align_labels(form: QWidget) -> None:
+    """Make the labels left of a form's fields equally wide."""
+    layout = form.layout()
+    rows = [layout.itemAt(place).widget() for place in range(layout.count())]  # type: ignore[union-attr]
+    labels = [row.findChild(QLabel) for row in rows if row is not None and (row.findChild(QComboBox) or row.findChild(QLineEdit))]
+    width = max(label.sizeHint().width() for label in labels)
+    for label in labels:
+        label.setFixedWidth(width)
+
+
+def image_layers(layers: Any) -> list[Image]:
+    """Return the image layers, the topmost first."""
+    return [layer for layer in reversed(list(layers)) if isinstance(layer, Image)]
+
+
+def guessed_axes(layer: Any) -> str:
+    """Return the axes that a layer tells or allows to conclude; empty where they are ambiguous."""
+    try:
+        return from_layer(layer).axes
+    except (TypeError, ValueError):
+        return ""
+
+
+def axes_hint(layer: Any) -> str:
+    """Return what to show in the empty field of axes."""
+    if guess := guessed_axes(layer):
+        return f"{guess}, from the layer"
+    data = layer.data[0] if layer.multiscale else layer.data
+    choices = axes_choices(tuple(data.shape), rgb=bool(layer.rgb))
+    return "for instance " + " or ".join(choices[:2]) if choices else "one letter a dimension"
+
+
+def model_tooltip(card: Card | None) -> str:
+    """Return what a model looks for, in words."""
+    if card is None:
+        return "What to look for"
+    lines = [card.summary, f"Mask: {', '.join(card.mask_classes)}"]
+    if card.image_classes:
+        lines.append(f"Image classes: {', '.join(card.image_classes)}")
+    return "\n".join(line for line in lines if line)

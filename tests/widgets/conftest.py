@@ -1,0 +1,127 @@
+"""Fixtures for the widgets: a widget on a viewer's model, and jobs that wait until they are told to go on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+HAS_DISPLAY = not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+if not HAS_DISPLAY:  # Qt ends the process where it finds no screen; this one is enough for all but OpenGL
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not HAS_DISPLAY:
+        for item in items:
+            if item.get_closest_marker("gui"):
+                item.add_marker(pytest.mark.skip(reason="napari's canvas needs a display: see dev/with_display.py"))
+
+
+@pytest.fixture
+def install_model(user_folder: Path) -> Callable[..., Path]:
+    """Put a tiny model with seeded random weights into the test's library."""
+
+    def install(name: str, *, image_classes: tuple[str, ...] = ("left", "middle", "right"), seed: int = 0) -> Path:
+        import torch
+
+        from napari_resformer.model.card import Card
+        from napari_resformer.model.file import Model
+        from napari_resformer.network import ResFormer, ResFormerConfig
+
+        config = ResFormerConfig.preset("tiny", in_channels=3, mask_classes=2, image_classes=len(image_classes))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = ResFormer(config).eval()
+        card = Card(
+            name=name,
+            network=config,
+            mask_classes=("cell", "nucleus"),
+            image_classes=image_classes,
+            channels=("red", "green", "blue"),
+            notice="Research use only.",
+        )
+        return Model(card, network).save(user_folder / f"{name}.safetensors")
+
+    return install
+
+
+@pytest.fixture
+def model_name(install_model: Callable[..., Any]) -> str:
+    install_model("tiny")
+    return "tiny"
+
+
+@pytest.fixture
+def make_widget(qtbot: Any, model_name: str) -> Iterator[Callable[..., Any]]:
+    """Make the widget on a viewer's model (no window), with the tiny model chosen."""
+    from qtpy.QtCore import QCoreApplication, QEvent, QThreadPool
+
+    from napari_resformer.widgets.segment_classify import SegmentClassify
+
+    made = []
+
+    def make(viewer: Any) -> Any:
+        widget = SegmentClassify(viewer)
+        widget.model.value = model_name
+        widget.device.value = "cpu"
+        made.append(widget)
+        return widget
+
+    yield make
+    for widget in made:
+        widget.native.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    assert QThreadPool.globalInstance().waitForDone(20_000), "a worker outlived its widget"
+    qtbot.wait(10)
+
+
+@pytest.fixture
+def run(qtbot: Any) -> Callable[..., None]:
+    """Press Run and wait for the end."""
+
+    def press_and_wait(widget: Any) -> None:
+        widget.run.native.click()
+        qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
+
+    return press_and_wait
+
+
+class SlowJob:
+    """Stands in for the prediction: goes on when it is told to, and notes in which thread it was closed."""
+
+    def __init__(self) -> None:
+        self.started, self.go_on, self.closed = threading.Event(), threading.Event(), threading.Event()
+        self.closed_in: threading.Thread | None = None
+
+    def __call__(self, model: Any, plan: Any) -> Iterator[Any]:
+        from napari_resformer.events import Finished, Progress
+        from napari_resformer.prediction.result import PredictResult, provenance
+
+        try:
+            for done in range(1, 101):
+                yield Progress(done, 100, "tile")
+                self.started.set()
+                self.go_on.wait(0.02)
+            scores = np.full((*plan.image.loop_shape, len(plan.card.image_classes)), 1 / 3, np.float32)
+            mask = np.ones(plan.image.mask_shape, np.uint8)
+            told = provenance(model, plan, scores, 1.0)
+            yield Finished(PredictResult(mask, scores, plan.card.image_classes, plan.card.mask_classes, told))
+        finally:
+            self.closed_in = threading.current_thread()
+            self.closed.set()
+
+
+@pytest.fixture
+def slow_job(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowJob]:
+    """Replace the prediction by one that takes two seconds, or none when ``go_on`` is set."""
+    job = SlowJob()
+    monkeypatch.setattr("napari_resformer.prediction.job.run_plan", job)
+    yield job
+    job.go_on.set()

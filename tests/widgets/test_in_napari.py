@@ -1,0 +1,120 @@
+"""The widget in a real napari window, through the manifest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from qtpy.QtCore import QThreadPool
+from qtpy.QtWidgets import QApplication
+
+# napari silences this one itself, but the filters of warnings are not safe in threads, and workers change them too.
+pytestmark = [pytest.mark.gui, pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")]
+PLUGIN, NAME = "napari-resformer", "Segment & Classify"
+
+
+@pytest.fixture
+def open_widget(make_napari_viewer_proxy: Any, model_name: str, qtbot: Any) -> Any:
+    def open_it(*, show: bool = False) -> tuple[Any, Any, Any]:
+        viewer = make_napari_viewer_proxy(show=show)
+        dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, NAME)
+        widget.model.value = model_name
+        widget.device.value = "cpu"
+        return viewer, dock, widget
+
+    yield open_it
+    assert QThreadPool.globalInstance().waitForDone(20_000)
+
+
+def test_the_labels_follow_the_sliders_of_their_image(open_widget: Any, run: Any) -> None:
+    viewer, _, widget = open_widget()
+    pixels = np.random.default_rng(1).integers(0, 4000, (3, 4, 3, 32, 40), dtype=np.uint16)
+    viewer.add_image(pixels, name="cells", axis_labels=("t", "z", "c", "y", "x"), scale=(1, 2, 1, 0.5, 0.5))
+    assert widget.axes.value == "TZCYX"
+    run(widget)
+    labels = next(layer for layer in viewer.layers if layer.name == "cells · tiny")
+    from napari_resformer import load_model, predict
+
+    mask = predict(load_model("tiny"), pixels, axes="TZCYX", device="cpu").mask
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        t, z, c, y, x = (int(rng.integers(size)) for size in pixels.shape)
+        viewer.dims.set_point(range(3), (t, 2 * z, c))
+        world = (*viewer.dims.point[:3], y * 0.5, x * 0.5)
+        assert labels.get_value(world, world=True) == mask[t, z, y, x]
+        assert f"T {t}, Z {z}" in widget._scores.caption.words
+        shown = dict(widget._scores.bars.scores)
+        stored = labels.metadata["napari_resformer"]["scores"][t][z]
+        assert [shown[name] for name in ("left", "middle", "right")] == stored
+
+
+def test_a_sample_image_from_the_menu(open_widget: Any, run: Any, qtbot: Any) -> None:
+    viewer, _, widget = open_widget(show=True)
+    viewer.open_sample(PLUGIN, "immunohistochemistry")
+    qtbot.waitUntil(lambda: "Axes YXC" in widget.plan_text, timeout=60_000)
+    run(widget)
+    (labels,) = (layer for layer in viewer.layers if "napari_resformer" in layer.metadata)
+    assert labels.data.shape == (512, 512)
+    assert viewer.layers.selection.active == labels
+    for theme in ("light", "dark"):
+        viewer.theme = theme
+        QApplication.processEvents()
+        assert not widget.native.grab().isNull()
+    assert widget.native.minimumSizeHint().width() <= 260
+    assert widget.native.parent().minimumSizeHint().width() <= 260
+
+
+def test_closing_the_dock_in_mid_run(open_widget: Any, slow_job: Any, qtbot: Any) -> None:
+    viewer, dock, widget = open_widget()
+    viewer.add_image(np.zeros((40, 40)))
+    widget.run.native.click()
+    qtbot.waitUntil(slow_job.started.is_set, timeout=60_000)
+    viewer.window.remove_dock_widget(dock)
+    qtbot.waitUntil(slow_job.closed.is_set, timeout=5_000)
+    assert QThreadPool.globalInstance().waitForDone(5_000)
+    qtbot.waitUntil(lambda: not widget.busy)
+    viewer.add_image(np.zeros((40, 40)))
+    viewer.dims.set_point(0, 0)
+    qtbot.wait(300)
+    assert len(viewer.layers) == 2
+
+
+def test_closing_the_viewer_in_mid_run(open_widget: Any, slow_job: Any, qtbot: Any) -> None:
+    viewer, _, widget = open_widget()
+    viewer.add_image(np.zeros((40, 40)))
+    widget.run.native.click()
+    qtbot.waitUntil(slow_job.started.is_set, timeout=60_000)
+    viewer.close()
+    qtbot.waitUntil(slow_job.closed.is_set, timeout=5_000)
+    assert QThreadPool.globalInstance().waitForDone(5_000)
+    qtbot.wait(100)
+
+
+def test_the_activity_dock_shows_the_run(open_widget: Any, slow_job: Any, qtbot: Any) -> None:
+    from napari.utils import progress
+
+    viewer, _, widget = open_widget()
+    viewer.add_image(np.zeros((40, 40)), name="picture")
+    widget.run.native.click()
+    qtbot.waitUntil(slow_job.started.is_set, timeout=60_000)
+    running = [str(one) for one in progress._all_instances]
+    assert any("picture" in words for words in running)
+    slow_job.go_on.set()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=20_000)
+    assert not list(progress._all_instances)
+
+
+def test_the_manifest_is_valid_and_has_its_places() -> None:
+    from npe2 import PluginManifest
+
+    manifest = PluginManifest.from_distribution(PLUGIN)
+    assert manifest.display_name == "ResFormer"
+    manifest.validate_imports()
+    menus = manifest.contributions.menus or {}
+    for menu in ("napari/layers/segment", "napari/layers/classify"):
+        assert [item.command for item in menus[menu]] == ["napari-resformer.segment_classify"]
+    assert len(manifest.contributions.sample_data or []) == 2
