@@ -312,7 +312,7 @@ def _demo(options: argparse.Namespace) -> int:
 
     model = _load(options.model)
     if options.output is None and has_display():
-        show_demo(model, options.device)
+        show_demo(options.model, options.device)
     else:
         target = options.output or Path("napari-resformer-demo.png")
         result = render_demo(model, options.device, target)

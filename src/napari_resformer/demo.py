@@ -35,13 +35,20 @@ def has_display() -> bool:
     return True
 
 
-def show_demo(model: Model, device: str) -> None:
+def show_demo(name: str, device: str) -> None:
     """Open napari with the image, the widget and its answer; returns when the window is closed.
+
+    Parameters
+    ----------
+    name : str
+        A model of the library; the widget offers no others.
+    device : str
+        One of the widget's devices.
 
     Raises
     ------
     ValueError
-        If napari is not installed.
+        If napari is not installed, or the widget has no such model or device.
     """
     try:
         import napari  # noqa: TID251 - only where a display is there
@@ -53,10 +60,13 @@ def show_demo(model: Model, device: str) -> None:
     viewer = napari.Viewer()
     viewer.add_image(demo_image(), name="immunohistochemistry", rgb=True)
     _, widget = viewer.window.add_plugin_dock_widget("napari-resformer", "Segment & Classify")
-    if model.card.name in widget.model.choices:
-        widget.model.value = model.card.name
-    widget.device.value = device
-    widget.run.clicked.emit(True)
+    for field, value in ((widget.model, name), (widget.device, device)):
+        if value not in field.choices:
+            raise ValueError(
+                f"the widget has no {field.name} {value!r}; choose one of {', '.join(field.choices)}, or add -o demo.png"
+            )
+        field.value = value
+    widget.run.changed.emit(True)
     napari.run()
 
 

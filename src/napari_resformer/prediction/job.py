@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from napari_resformer.events import Finished, PlaneDone, Progress
 from napari_resformer.images.image import Image, PixelSize, Plane, from_array
@@ -200,10 +201,10 @@ def _run_tiles(
     owned = torch.from_numpy(np.stack([tile.owned() for tile in tiles]))[:, None]
     height, width = tiles[0].shape
     with torch.inference_mode():
-        x, valid = pad(torch.from_numpy(pixels), (MIN_SIDE, MIN_SIDE))
-        owned, _ = pad(owned, (MIN_SIDE, MIN_SIDE))
+        x, _ = pad(torch.from_numpy(pixels), (MIN_SIDE, MIN_SIDE))
+        owned = functional.pad(owned, (0, x.shape[3] - width, 0, x.shape[2] - height))
         x = x.to(plan.device.name).contiguous(memory_format=torch.channels_last)
-        output = network.forward_tile(x, owned.clamp_min(0).to(x.device) * valid.to(x.device), tiles[0].origin)
+        output = network.forward_tile(x, owned.to(x.device), tiles[0].origin)
         logits = output.mask_logits[..., :height, :width].float().cpu().numpy()
     return output, logits
 
