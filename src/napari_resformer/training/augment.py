@@ -14,8 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from skimage.color import hed_from_rgb, rgb_from_hed
+
 from napari_resformer.training.settings import TrainSettings
 
+_STAINS = torch.from_numpy(rgb_from_hed).float()  # optical densities (red, green, blue) of haematoxylin, eosin and DAB
+_UNSTAIN = torch.from_numpy(hed_from_rgb).float()
 _BENDS = 4  # control points of the elastic field on each side
 _BEND_STRENGTH = 0.02  # standard deviation of a control point's shift, in sides of the view
 
@@ -106,12 +110,32 @@ def view(
             align_corners=False,
         )[0, 0].long()
     valid = torch.ones(1, *seen.shape[1:])
+    if settings.stain_jitter and len(seen) == 3 and generator.random() < settings.stain_jitter:
+        seen = restain(generator, seen)
     seen = intensities(generator, seen, settings.colour_jitter)
     if settings.mode == "resize":  # after the intensities: padding is the darkest value, as in prediction
         valid = (grid[0].abs() <= 1).all(-1)[None].float()
         seen = torch.where(valid.bool(), seen, -1.0)
         labels = None if labels is None else torch.where(valid[0].bool(), labels, 0)
     return seen, labels, valid
+
+
+def restain(generator: np.random.Generator, image: Tensor) -> Tensor:
+    """Take the stains of (3, H, W) in -1 to 1 apart and mix them anew, each with another strength and a tilted colour.
+
+    The stains are told apart by optical density (Ruifrok and Johnston, 2001). Now and then the counterstain eosin takes the
+    colour of DAB, as in immunohistochemistry. An image on a dark ground is not stained, and comes back as it is.
+    """
+    if image.mean() < -0.2:
+        return image
+    density = -torch.log((image.flatten(1).T + 1).clamp_min(0.02) / 2)  # (H * W, 3)
+    amounts = density @ _UNSTAIN * torch.from_numpy(np.exp(generator.normal(0, 0.3, 3)).astype(np.float32))
+    stains = _STAINS.clone()
+    if generator.random() < 0.3:
+        stains[1] = torch.lerp(stains[1], stains[2], float(generator.uniform(0.3, 1)))
+    stains = (stains + torch.from_numpy(generator.normal(0, 0.06, (3, 3)).astype(np.float32))).clamp_min(0)
+    mixed = torch.exp(-(amounts @ stains)).clamp(0, 1) * 2 - 1
+    return mixed.T.reshape(image.shape)
 
 
 def intensities(generator: np.random.Generator, image: Tensor, strength: float) -> Tensor:

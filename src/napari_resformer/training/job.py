@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from napari_resformer.atomic import atomic_write
+from napari_resformer.devices import choose_device, fast_precision
 from napari_resformer.events import EpochDone, Finished, Progress, StepDone
 from napari_resformer.images.channels import COLOUR
 from napari_resformer.images.normalise import Normalisation
@@ -111,7 +112,9 @@ def train_samples(
     card = _draft_card(name, training, validation, survey, settings)
     checkpoint = _open_run(run, card, resume=resume)
 
-    fabric = Fabric(accelerator=device, devices=1, precision="32-true")
+    chosen = choose_device(device)
+    precision = fast_precision(chosen.name) if settings.precision == "auto" else settings.precision
+    fabric = Fabric(accelerator=chosen.name.partition(":")[0], devices=1, precision=precision)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         network = ResFormer(card.network)

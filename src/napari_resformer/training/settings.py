@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_resformer.network.config import PresetName
 
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+
 
 class TrainSettings(BaseModel):
     """Settings of a training run; two runs with equal settings on equal data give equal metrics.
@@ -44,6 +46,11 @@ class TrainSettings(BaseModel):
         Smallest and largest zoom of the augmentation.
     colour_jitter : float
         Strength of brightness, contrast and colour changes, 0 for none.
+    stain_jitter : float
+        Share of the colour views whose stains are taken apart and mixed anew with other strengths and colours, 0 for
+        none; for models of stained tissue that should bear other laboratories and other stains.
+    precision : {"auto", "32-true", "bf16-mixed", "16-mixed"}
+        Number format of the network's pass while training; ``auto`` takes bfloat16 where the hardware is fast at it.
     mask_classes : tuple of str
         Names of the label values 1, 2, ...; empty to name them ``class 1`` and so on.
     colour : bool, optional
@@ -71,6 +78,8 @@ class TrainSettings(BaseModel):
     rotation: Annotated[float, Field(ge=0, le=180)] = 180.0
     zoom: tuple[float, float] = (0.8, 1.25)
     colour_jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
+    stain_jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
+    precision: Precision = "auto"
     mask_classes: tuple[str, ...] = ()
     colour: bool | None = None
     patience: Annotated[int, Field(ge=0)] = 0
