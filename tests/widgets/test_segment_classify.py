@@ -173,8 +173,15 @@ def test_bad_axes_change_nothing(qtbot: Any, make_widget: Any, run: Any, axes: s
 
 @pytest.mark.parametrize(
     "pixels",
-    [np.full((48, 48), np.nan), np.zeros((2, 48)), np.zeros((3, 2, 2, 48, 48))],
-    ids=["all NaN", "two rows", "5-D"],
+    [
+        np.full((48, 48), np.nan),
+        np.full((48, 48), np.inf),
+        np.zeros((1, 1)),
+        np.zeros((2, 48)),
+        np.zeros((2, 48, 48)),
+        np.zeros((3, 2, 2, 48, 48)),
+    ],
+    ids=["all NaN", "all infinite", "one pixel", "two rows", "two channels", "5-D"],
 )
 def test_images_that_cannot_work_are_refused_in_words(qtbot: Any, make_widget: Any, run: Any, pixels: Any) -> None:
     viewer = ViewerModel()
