@@ -46,7 +46,9 @@ def network_table() -> list[str]:
     for preset in PRESETS:
         config = ResFormerConfig.preset(preset, image_classes=5)
         count = sum(parameter.numel() for parameter in ResFormer(config).parameters())
-        cells = "-".join(map(str, config.windows)).replace("0", "none") if 0 in config.windows else "-".join(map(str, config.windows))
+        cells = (
+            "-".join(map(str, config.windows)).replace("0", "none") if 0 in config.windows else "-".join(map(str, config.windows))
+        )
         widths, depths = "-".join(map(str, config.widths)), "-".join(map(str, config.depths))
         lines.append(f"| `{preset}` | {count / 1e6:.2f} million | {widths} | {depths} | {cells} |")
     return lines

@@ -43,7 +43,7 @@ class TrainSettings(BaseModel):
     rotation : float
         Largest rotation of the augmentation, in degrees.
     zoom : (float, float)
-        Smallest and largest zoom of the augmentation.
+        Smallest and largest zoom of the augmentation; those near 1 are drawn most often.
     colour_jitter : float
         Strength of brightness, contrast and colour changes, 0 for none.
     stain_jitter : float
