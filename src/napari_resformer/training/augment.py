@@ -128,7 +128,7 @@ def view(
 def restain(generator: np.random.Generator, image: Tensor, labels: Tensor | None) -> Tensor:
     """Take the stains of (3, H, W) in -1 to 1 apart and mix them anew, each with another strength and a tilted colour.
 
-    The stains are told apart by optical density (Ruifrok and Johnston, 2001). Most views become immunohistochemistry:
+    The stains are told apart by optical density (Ruifrok and Johnston, 2001). Half of the views become immunohistochemistry:
     the eosin fades, and DAB marks the objects, what is around them, or all, in patches and along the tissue's own texture.
     An image on a dark ground is not stained, and comes back as it is.
     """
@@ -137,8 +137,8 @@ def restain(generator: np.random.Generator, image: Tensor, labels: Tensor | None
     height, width = image.shape[1:]
     density = -torch.log((image.flatten(1).T + 1).clamp_min(0.02) / 2)  # (H * W, 3)
     amounts = (density @ _UNSTAIN).clamp_min(0) * _random(generator.lognormal(0, 0.3, 3))
-    if generator.random() < 0.6:
-        amounts *= _random(generator.uniform((0.2, 0.0, 0.0), (1.0, 0.5, 0.3)))
+    if generator.random() < 0.5:
+        amounts *= _random(generator.uniform((0.3, 0.0, 0.0), (1.0, 0.5, 0.3)))
         patches = functional.interpolate(
             _random(generator.normal(0.5, 0.7, (1, 1, 4, 4))), size=(height, width), mode="bicubic", align_corners=True
         )[0, 0].clamp(0, 1)
