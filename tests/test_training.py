@@ -78,7 +78,7 @@ def test_what_cannot_be_trained_on_is_refused(folder, tmp_path) -> None:
     imageio.imwrite(folder / "masks" / "i3.png", np.zeros((10, 10), np.uint8))
     with pytest.raises(ValueError, match=r"i3\.png"):
         run(folder, tmp_path / "run")
-    imageio.imwrite(folder / "masks" / "i3.png", np.zeros((64, 64, 3), np.uint8))
+    imageio.imwrite(folder / "masks" / "i3.png", np.eye(64, dtype=np.uint8)[..., None] * np.uint8([1, 2, 3]))
     with pytest.raises(ValueError, match="colour"):
         run(folder, tmp_path / "run")
     with (folder / "labels.csv").open("a") as file:

@@ -414,9 +414,8 @@ def _epoch_line(event: Any) -> str:
 def _epoch_json(event: Any) -> dict[str, Any]:
     return {
         "epoch": event.epoch,
-        "loss": event.loss,
-        "mask_loss": event.mask_loss,
-        "class_loss": event.class_loss,
+        "training": vars(event.training),
+        "held_out": vars(event.held_out),
         "score": event.score,
         "best": event.best,
         "seconds": event.seconds,

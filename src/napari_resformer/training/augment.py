@@ -11,10 +11,9 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
 from torch.nn import functional
-
-from skimage.color import hed_from_rgb, rgb_from_hed
 
 from napari_resformer.training.settings import TrainSettings
 
