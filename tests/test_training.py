@@ -54,7 +54,9 @@ def folder(tmp_path):
 
 
 def run(folder, run_folder, **changes):
-    return list(nr.iter_train(folder, **{"epochs": 3, "size": 64, "batch": 4, "device": "cpu", "run_folder": run_folder, **changes}))
+    return list(
+        nr.iter_train(folder, **{"epochs": 3, "size": 64, "batch": 4, "device": "cpu", "run_folder": run_folder, **changes})
+    )
 
 
 def epochs_of(events):
@@ -156,7 +158,9 @@ def test_a_killed_run_goes_on_to_the_same_place(folder, tmp_path, capsys) -> Non
     (tmp_path / "two.run" / ".last.pt.abc.part").write_bytes(b"half")  # what a kill may leave
     arguments = command(folder, output, "--epochs", "4", "--resume")[3:]
     assert main(arguments) == 0
-    np.testing.assert_allclose(figures(tmp_path / "two.run" / "metrics.csv"), figures(tmp_path / "one" / "metrics.csv"), rtol=1e-4)
+    np.testing.assert_allclose(
+        figures(tmp_path / "two.run" / "metrics.csv"), figures(tmp_path / "one" / "metrics.csv"), rtol=1e-4
+    )
     assert not list((tmp_path / "two.run").glob(".*"))
     assert "goes on after epoch" in capsys.readouterr().err
     before = output.read_bytes()
