@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -27,6 +30,14 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         partial.chmod(0o644)  # mkstemp makes files that only their owner can read
         partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        if error.errno in _FULL:
+            raise OSError(
+                error.errno,
+                f"no space is left to write {path}; what was there before is untouched: free some space and try again",
+            ) from error
+        raise
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+NumberFormat = Literal["32-true", "bf16-mixed", "16-mixed"]
+"""How numbers are held while training, by Fabric's names."""
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -49,7 +52,7 @@ def choose_device(wanted: str = "auto") -> Device:
     return Device(wanted, "it was chosen")
 
 
-def fast_precision(device: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+def fast_precision(device: str) -> NumberFormat:
     """Return the number format in which a device trains fastest without loss, by Fabric's name; loads torch.
 
     Parameters

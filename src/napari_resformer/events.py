@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from napari_resformer.metrics import Report
 
@@ -39,6 +39,37 @@ class StepDone:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """Something that the user should know before the job goes on, in words."""
+
+    text: str
+    kind: Literal["fact", "warning"] = "fact"
+
+
+@dataclass(frozen=True)
+class TaskMetrics:
+    """Loss and scores of a pass over samples.
+
+    Parameters
+    ----------
+    loss : float
+        What training minimises.
+    mask_loss, class_loss : float or None
+        Its two parts, before weighting; None where nothing was annotated.
+    dice : float or None
+        Dice over all pixels of the pass, mean over the mask classes that occur, 0 to 1.
+    accuracy : float or None
+        Share of samples with the right image class, 0 to 1.
+    """
+
+    loss: float
+    mask_loss: float | None
+    class_loss: float | None
+    dice: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
 class EpochDone:
     """A training epoch is done and validated.
 
@@ -46,12 +77,12 @@ class EpochDone:
     ----------
     epoch, epochs : int
         Epoch, from 1, and how many there will be.
-    loss : float
-        Mean training loss, and its two parts.
-    mask_loss, class_loss : float
-        The parts, before weighting.
+    training : TaskMetrics
+        Of the augmented crops of the epoch, as the steps met them: while the weights still changed.
+    held_out : TaskMetrics
+        The same of the validation planes, with the averaged weights.
     validation : Report
-        Metrics of the validation planes.
+        All metrics of the validation planes.
     score : float
         What the best epoch is picked by.
     best : bool
@@ -62,13 +93,26 @@ class EpochDone:
 
     epoch: int
     epochs: int
-    loss: float
-    mask_loss: float
-    class_loss: float
+    training: TaskMetrics
+    held_out: TaskMetrics
     validation: Report
     score: float
     best: bool
     seconds: float
+
+    @property
+    def loss(self) -> float:
+        """Mean training loss."""
+        return self.training.loss
+
+
+@dataclass(frozen=True)
+class Snapshot(Generic[Result]):
+    """The model as it stands after an epoch: an independent copy of the averaged weights, for a live preview."""
+
+    epoch: int
+    best: bool
+    model: Result
 
 
 @dataclass(frozen=True)

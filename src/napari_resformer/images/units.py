@@ -11,4 +11,5 @@ _MICROMETRES = {
 
 def micrometres(unit: str) -> float | None:
     """Return how many micrometres a unit is; None where it is no known length (``pixel``, for instance)."""
-    return _MICROMETRES.get(unit.strip().replace("\u03bc", "µ").casefold())
+    # casefold turns the micro sign into the Greek letter, so the replacement comes after it
+    return _MICROMETRES.get(unit.strip().casefold().replace("\u03bc", "µ"))

@@ -8,6 +8,8 @@ from pathlib import Path
 from napari_resformer.images.files import SUFFIXES
 from napari_resformer.samples.sample import Sample, SampleSet
 
+IMAGES, MASKS, LABELS = "images", "masks", "labels.csv"
+
 
 def read_folder(path: str | Path) -> SampleSet:
     """List the samples of a data folder; no pixel is read.
@@ -26,14 +28,14 @@ def read_folder(path: str | Path) -> SampleSet:
         If there is no image, two images have the same stem, or ``labels.csv`` does not fit the images.
     """
     path = Path(path)
-    images_folder = path / "images"
+    images_folder = path / IMAGES
     if not images_folder.is_dir():
         raise FileNotFoundError(f"{path} is no data folder: it needs a folder images/ with the images in it")
-    images = _by_stem(images_folder)
+    images = files_by_stem(images_folder)
     if not images:
         raise ValueError(f"{images_folder} holds no image; known formats are {', '.join(sorted(SUFFIXES))}")
-    masks = _by_stem(path / "masks") if (path / "masks").is_dir() else {}
-    labels = _read_labels(path / "labels.csv", images) if (path / "labels.csv").exists() else {}
+    masks = files_by_stem(path / MASKS) if (path / MASKS).is_dir() else {}
+    labels = read_labels(path / LABELS, images) if (path / LABELS).exists() else {}
     samples = []
     for stem, image in images.items():
         row = labels.get(stem, {})
@@ -48,10 +50,20 @@ def read_folder(path: str | Path) -> SampleSet:
             )
         )
     classes = sorted({sample.image_class for sample in samples if sample.image_class is not None})
-    return SampleSet(path.resolve().name, tuple(samples), tuple(classes))
+    return SampleSet(path.resolve().name, tuple(samples), tuple(classes), _orphans(masks, images))
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _orphans(masks: dict[str, Path], images: dict[str, Path]) -> tuple[str, ...]:
+    if not (orphans := sorted(masks.keys() - images.keys())):
+        return ()
+    first = masks[orphans[0]].name
+    return (
+        f"{len(orphans)} mask(s) fit no image and are not used, for instance {first}: a mask needs the file stem of its image",
+    )
+
+
+def files_by_stem(folder: Path) -> dict[str, Path]:
+    """Return the image files of a folder by their stem; other files are passed over."""
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
@@ -64,7 +76,8 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _read_labels(path: Path, images: dict[str, Path]) -> dict[str, dict[str, str]]:
+def read_labels(path: Path, images: dict[str, Path]) -> dict[str, dict[str, str]]:
+    """Return the lines of ``labels.csv`` by file stem; each must name an image that is there."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if "filename" not in (reader.fieldnames or ()):

@@ -10,8 +10,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_resformer.images.files import read_image, read_mask
+from napari_resformer.images.files import read_image
 from napari_resformer.images.image import Plane
+from napari_resformer.samples.masks import read_label_file
+
+
+@dataclass(frozen=True)
+class LabelPlane:
+    """One YX plane of an array of label values, still unread.
+
+    Parameters
+    ----------
+    labels : array-like
+        numpy, dask or zarr array of label values.
+    place : tuple of int or slice
+        Where the plane lies in it; two slices, all else whole numbers.
+    """
+
+    labels: Any
+    place: tuple[int | slice, ...]
+
+    def read(self) -> NDArray[Any] | None:
+        """Return the label values (Y, X), or None where nothing is painted: a blank plane is one not yet annotated."""
+        plane = np.asarray(self.labels[self.place])
+        return plane if plane.any() else None
 
 
 @dataclass(frozen=True)
@@ -24,7 +46,7 @@ class Sample:
         Unique among the samples of a set.
     image : Path or Plane
         The file, or a plane in memory.
-    mask_source : Path or ndarray, optional
+    mask_source : Path, LabelPlane or ndarray, optional
         Label values (Y, X), 0 is background; None where there is no mask.
     image_class : str, optional
         None where unknown.
@@ -36,7 +58,7 @@ class Sample:
 
     name: str
     image: Path | Plane
-    mask_source: Path | NDArray[Any] | None
+    mask_source: Path | LabelPlane | NDArray[Any] | None
     image_class: str | None
     group: str
     fold: str | None = None
@@ -62,7 +84,9 @@ class Sample:
     def mask(self) -> NDArray[Any] | None:
         """Return the mask (Y, X), or None."""
         if isinstance(self.mask_source, Path):
-            return read_mask(self.mask_source)
+            return read_label_file(self.mask_source)
+        if isinstance(self.mask_source, LabelPlane):
+            return self.mask_source.read()
         return None if self.mask_source is None else np.asarray(self.mask_source)
 
 
@@ -78,11 +102,14 @@ class SampleSet:
         In a fixed order, so that a seed means the same everywhere.
     image_classes : tuple of str
         All image classes that occur, sorted.
+    notes : tuple of str
+        What should be known of the set before it is used, in words; for instance masks that fit no image.
     """
 
     name: str
     samples: tuple[Sample, ...]
     image_classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def class_number(self, sample: Sample) -> int | None:
         """Return the number of a sample's image class, None where unknown."""
@@ -90,4 +117,4 @@ class SampleSet:
 
     def subset(self, samples: Sequence[Sample]) -> SampleSet:
         """Return a set of some of the samples, with the same names."""
-        return SampleSet(self.name, tuple(samples), self.image_classes)
+        return SampleSet(self.name, tuple(samples), self.image_classes, self.notes)

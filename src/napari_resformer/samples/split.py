@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from napari_resformer.samples.sample import Sample, SampleSet
 
 VALIDATION_SHARE = 0.15
+LARGEST_SHARE = 0.34
+"""Of few images with many classes, one of each class would leave too little to train on."""
 
 
 def select_folds(samples: SampleSet, folds: Sequence[str]) -> SampleSet:
@@ -32,6 +34,7 @@ def split_samples(
     folds: Sequence[str] | None = None,
     val_folds: Sequence[str] | None = None,
     seed: int = 0,
+    masked: Collection[str] | None = None,
 ) -> tuple[SampleSet, SampleSet]:
     """Split samples into a training and a validation part.
 
@@ -45,6 +48,8 @@ def split_samples(
         Folds to validate on; default a part of the training samples, drawn by group and stratified by class.
     seed : int
         Of the draw.
+    masked : collection of str, optional
+        Names of the samples that have a mask, where not all have: both parts then get some.
 
     Raises
     ------
@@ -68,40 +73,51 @@ def split_samples(
             )
     else:
         pool = samples if folds is None else select_folds(samples, folds)
-        training, validation = _draw(pool, seed)
+        training, validation = _draw(pool, seed, masked)
     for part, name in ((training, "training"), (validation, "validation")):
         if not part.samples:
             raise ValueError(f"no sample is left for {name}; give more images, or other folds")
     return training, validation
 
 
-def _draw(samples: SampleSet, seed: int) -> tuple[SampleSet, SampleSet]:
+def _draw(samples: SampleSet, seed: int, masked: Collection[str] | None) -> tuple[SampleSet, SampleSet]:
     """Draw whole groups until each class has its share in the validation part."""
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples.samples:
         groups[sample.group].append(sample)
     if len(groups) < 2:
         raise ValueError(
-            f"{samples.name} has {len(samples.samples)} image(s) in {len(groups)} group; at least 2 groups are needed, "
-            "one to train on and one to validate: add images"
+            f"{samples.name} has {len(samples.samples)} annotated image(s) in {len(groups)} group; at least 2 groups are needed, "
+            "one to train on and one to validate (the planes of a stack are one group): annotate another image"
         )
-    by_class: dict[str, list[str]] = defaultdict(list)
+    by_kind: dict[tuple[str, bool], list[str]] = defaultdict(list)
     for name, members in groups.items():
         common = Counter(member.image_class or "" for member in members).most_common(1)[0][0]
-        by_class[common].append(name)
-    drawn: set[str] = set()
+        by_kind[common, masked is not None and any(member.name in masked for member in members)].append(name)
     generator = random.Random(seed)
-    for image_class in sorted(by_class):
-        names = sorted(by_class[image_class])
+    drawn: dict[tuple[str, bool], list[str]] = {}
+    for kind in sorted(by_kind):
+        names = sorted(by_kind[kind])
         generator.shuffle(names)
         wanted = VALIDATION_SHARE * sum(len(groups[name]) for name in names)
-        got = 0
+        got, drawn[kind] = 0, []
         for name in names[:-1]:  # the last group of a class always stays in training
             if got >= wanted:
                 break
-            drawn.add(name)
+            drawn[kind].append(name)
             got += len(groups[name])
-    if not drawn:
-        drawn.add(sorted(groups)[generator.randrange(len(groups))])
-    training = [sample for sample in samples.samples if sample.group not in drawn]
-    return samples.subset(training), samples.subset([sample for sample in samples.samples if sample.group in drawn])
+    chosen = _bounded(drawn, groups, len(samples.samples)) or {sorted(groups)[generator.randrange(len(groups))]}
+    training = [sample for sample in samples.samples if sample.group not in chosen]
+    return samples.subset(training), samples.subset([sample for sample in samples.samples if sample.group in chosen])
+
+
+def _bounded(drawn: dict[tuple[str, bool], list[str]], groups: dict[str, list[Sample]], total: int) -> set[str]:
+    """Keep of the drawn groups, those of common classes first, as many as leave enough to train on; at least one."""
+    kept: set[str] = set()
+    size = 0
+    for names in sorted(drawn.values(), key=lambda names: -sum(len(groups[name]) for name in names)):
+        for name in names:
+            if not kept or size + len(groups[name]) <= LARGEST_SHARE * total:
+                kept.add(name)
+                size += len(groups[name])
+    return kept

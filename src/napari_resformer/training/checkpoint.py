@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class Checkpoint:
         Weights, and their exponential average.
     optimizer : dict
         State of the optimizer.
+    precision : dict
+        State of the loss scaling, where the number format needs one.
     best_epoch, best_score : int, float
         The best epoch so far and its score.
     best : dict of str to Tensor
@@ -38,16 +41,47 @@ class Checkpoint:
     network: State
     average: State
     optimizer: dict[str, Any]
+    precision: dict[str, Any]
     best_epoch: int
     best_score: float
     best: State
     history: list[dict[str, Any]]
 
 
+class _Sink:
+    """A file for torch, which else hides why a write failed behind an error of its own."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return cast(int, self.file.write(data))
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint; an earlier one stays until the new one is complete."""
+    """Write a checkpoint; an earlier one stays until the new one is complete.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, for instance since the disk is full.
+    """
     with atomic_write(path) as file:
-        torch.save(dict(vars(checkpoint)), file)
+        sink = _Sink(file)
+        try:
+            torch.save(dict(vars(checkpoint)), cast(Any, sink))
+        except RuntimeError:
+            if sink.error is not None:
+                raise sink.error from None
+            raise
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -60,5 +94,5 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, EOFError, TypeError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, TypeError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is no checkpoint of this version ({error}); remove it to start over") from error

@@ -2,67 +2,40 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from napari_resformer.atomic import atomic_write
 from napari_resformer.devices import choose_device, fast_precision
-from napari_resformer.events import EpochDone, Finished, Progress, StepDone
-from napari_resformer.images.channels import COLOUR
-from napari_resformer.images.normalise import Normalisation
+from napari_resformer.events import EpochDone, Finished, Notice, Progress, Snapshot, StepDone
 from napari_resformer.metrics import Report, make_report
-from napari_resformer.model.card import Card, DataSource
+from napari_resformer.model.card import Card
 from napari_resformer.model.file import Model, stored_weights
-from napari_resformer.network import ResFormer, ResFormerConfig
+from napari_resformer.network import ResFormer
 from napari_resformer.samples.sample import SampleSet
-from napari_resformer.samples.split import split_samples
-from napari_resformer.samples.survey import Survey, survey_samples
-from napari_resformer.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from napari_resformer.samples.survey import Survey, look_at
+from napari_resformer.training.checkpoint import Checkpoint, State, save_checkpoint
 from napari_resformer.training.loader import epoch_batches, steps_per_epoch
-from napari_resformer.training.losses import LossParts, MultiTaskLoss, class_weights
+from napari_resformer.training.losses import MultiTaskLoss, class_weights, tally_step, training_metrics
+from napari_resformer.training.optimise import Optimiser, freeze, make_optimizer, make_schedule, running_average
+from napari_resformer.training.plan import TrainPlan, considered, make_plan
+from napari_resformer.training.preflight import judge
+from napari_resformer.training.run_folder import RunFolder, history_row
 from napari_resformer.training.settings import TrainSettings
-from napari_resformer.training.validate import validate
+from napari_resformer.training.start import start_from
+from napari_resformer.training.team import Team
+from napari_resformer.training.validate import HeldOut, Validator, held_out_metrics
 
-TrainEvent = Progress | StepDone | EpochDone | Finished[Model]
+TrainEvent = Progress | Notice | StepDone | EpochDone | Snapshot[Model] | Finished[Model]
 
-_POLY_POWER = 0.9
-_MAX_GRADIENT = 5.0
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """Where a run keeps its settings, checkpoint and metrics."""
-
-    path: Path
-
-    @property
-    def settings(self) -> Path:
-        """JSON of the settings and the split."""
-        return self.path / "settings.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        """The last epoch's checkpoint."""
-        return self.path / "last.pt"
-
-    @property
-    def metrics(self) -> Path:
-        """One line an epoch."""
-        return self.path / "metrics.csv"
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 def train_samples(
@@ -73,6 +46,11 @@ def train_samples(
     name: str,
     device: str = "auto",
     resume: bool = False,
+    start: Model | None = None,
+    survey: Survey | None = None,
+    snapshots: bool = False,
+    devices: int = 1,
+    nodes: int = 1,
 ) -> Iterator[TrainEvent]:
     """Train a network on samples, step by step.
 
@@ -83,120 +61,53 @@ def train_samples(
     settings : TrainSettings
         What to do.
     run : RunFolder
-        Where checkpoint and metrics go; made if needed.
+        Where checkpoints and metrics go; made if needed.
     name : str
         Name of the model.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     resume : bool
         Go on from the run's last checkpoint, if there is one.
+    start : Model, optional
+        A model whose weights are what training starts from; heads and first layers that do not fit are replaced.
+    survey : Survey, optional
+        Of these samples, from an earlier pre-flight; then they are not looked at again and no notice is given.
+    snapshots : bool
+        Whether each epoch is followed by a :class:`Snapshot`.
+    devices, nodes : int
+        Devices on each node, and nodes; for the command line only, since each further process runs the whole program again.
 
     Yields
     ------
     Progress
-        While a validation runs.
-    StepDone, EpochDone
+        While the samples are looked at, and while a validation runs.
+    Notice
+        What was found in the samples, and what is resumed.
+    StepDone, EpochDone, Snapshot
         After each step and epoch; closing the generator cancels the run at the next of them.
     Finished
-        With the model of the best epoch.
+        With the model of the best epoch. Of several processes, only the first yields events.
 
     Raises
     ------
     ValueError
-        If the samples do not allow to train, or a resumed run has other settings.
+        If the samples do not allow to train, a resumed run has other settings, or the loss is no number any more.
     FileExistsError
         If the folder holds a run already and ``resume`` is False.
+    OSError
+        If a file cannot be written; the run can be resumed from its last checkpoint.
     """
-    training, validation = split_samples(samples, folds=settings.folds, val_folds=settings.val_folds, seed=settings.seed)
-    survey = survey_samples(training.subset([*training.samples, *validation.samples]))
-    card = _draft_card(name, training, validation, survey, settings)
-    checkpoint = _open_run(run, card, resume=resume)
-
     chosen = choose_device(device)
     precision = fast_precision(chosen.name) if settings.precision == "auto" else settings.precision
-    fabric = Fabric(accelerator=chosen.name.partition(":")[0], devices=1, precision=precision)
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        network = ResFormer(card.network)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = AdamW(_parameter_groups(network, settings.weight_decay), lr=settings.lr)
-    average = AveragedModel(network, avg_fn=partial(_average, settings.average_decay), use_buffers=True, device=fabric.device)
-    history: list[dict[str, Any]] = []
-    best_epoch, best_score, best = 0, -1.0, stored_weights(network)
-    first_epoch = 1
-    if checkpoint is not None:
-        network.load_state_dict(checkpoint.network)
-        average.load_state_dict(checkpoint.average)
-        optimizer.load_state_dict(checkpoint.optimizer)
-        history, first_epoch = checkpoint.history, checkpoint.epoch + 1
-        best_epoch, best_score, best = checkpoint.best_epoch, checkpoint.best_score, checkpoint.best
-    module, optimizer = fabric.setup(network, optimizer)
-    counts = [survey.class_counts.get(image_class, 0) for image_class in training.image_classes]
-    criterion = MultiTaskLoss(settings.class_loss_weight, class_weights(counts, settings.balance)).to(fabric.device)
-    steps = steps_per_epoch(len(training.samples), settings.batch)
-    scheduler = _schedule(optimizer, settings, steps, done=(first_epoch - 1) * steps)
-
-    for epoch in range(first_epoch, settings.epochs + 1):
-        if settings.patience and epoch - 1 - best_epoch >= settings.patience and best_epoch:
-            break
-        begin = time.perf_counter()
-        sums = torch.zeros(3)
-        batches = epoch_batches(training, card.channels, card.normalisation, settings, epoch)
-        try:
-            for step, batch in enumerate(batches, start=1):
-                seed = (settings.seed * 1_000_003 + epoch) * 1_000_003 + step
-                with torch.random.fork_rng():  # dropout depends on the step alone, and nobody else's state changes
-                    torch.manual_seed(seed % 2**63)
-                    parts = _step(fabric, module, optimizer, criterion, batch.to(fabric.device))
-                scheduler.step()
-                if settings.average_decay:
-                    average.update_parameters(network)
-                sums += torch.stack([part.detach().cpu() for part in parts])
-                yield StepDone(epoch, settings.epochs, step, steps, float(parts.total.detach()))
-        finally:
-            batches.close()  # type: ignore[attr-defined]
-
-        judged: Any = average.module if settings.average_decay else network
-        judged.eval()
-        tallies = []
-        for tally in validate(judged, validation, card.channels, card.normalisation, settings, fabric.device):
-            tallies.append(tally)
-            yield Progress(len(tallies), len(validation.samples), "validation image")
-        network.train()
-        report = make_report(tallies, card.mask_classes, card.image_classes)
-        score = selection_score(report)
-        if is_best := score > best_score:
-            best_epoch, best_score, best = epoch, score, stored_weights(judged)
-        loss, mask_loss, class_loss = (sums / steps).tolist()
-        done = EpochDone(
-            epoch,
-            settings.epochs,
-            loss,
-            mask_loss,
-            class_loss,
-            report,
-            score,
-            is_best,
-            time.perf_counter() - begin,
+    settings = settings.following(start.card if start else None)
+    if settings.batch < 2 * devices * nodes:
+        raise ValueError(
+            f"a batch of {settings.batch} cannot be shared by {devices * nodes} processes; each needs two crops: "
+            f"give a batch of {2 * devices * nodes} or more"
         )
-        history.append(_history_row(done))
-        save_checkpoint(
-            Checkpoint(
-                epoch,
-                network.state_dict(),
-                average.state_dict(),
-                optimizer.state_dict(),
-                best_epoch,
-                best_score,
-                best,
-                history,
-            ),
-            run.checkpoint,
-        )
-        _write_metrics(history, run.metrics)
-        yield done
-
-    yield Finished(_finish(card, best, best_epoch, history))
+    samples = considered(samples, settings)
+    team = Team.assemble(chosen.name, precision, devices=devices, nodes=nodes)
+    yield from team.in_step(_train(team, samples, settings, run, name, resume, start, survey, snapshots))
 
 
 def selection_score(report: Report) -> float:
@@ -206,153 +117,217 @@ def selection_score(report: Report) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def _step(fabric: Fabric, module: nn.Module, optimizer: Any, criterion: MultiTaskLoss, batch: Any) -> LossParts:
-    module.train()
-    parts: LossParts = criterion(module(batch.images, batch.valid), batch)
-    optimizer.zero_grad()
-    fabric.backward(parts.total)
-    fabric.clip_gradients(module, optimizer, max_norm=_MAX_GRADIENT)
-    optimizer.step()
-    return parts
+@dataclass
+class _Progress:
+    """How far a run is."""
+
+    best: State
+    epoch: int = 0
+    best_epoch: int = 0
+    best_score: float = -1.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def has_ended(self, settings: TrainSettings) -> bool:
+        stalled = bool(settings.patience and self.best_epoch) and self.epoch - self.best_epoch >= settings.patience
+        return stalled or self.epoch >= settings.epochs
 
 
-def _average(decay: float, average: Tensor, value: Tensor, updates: Tensor) -> Tensor:
-    """Average exponentially; the decay rises to ``decay`` over the first updates, so that a short run does not lag behind."""
-    if not average.is_floating_point():
-        return value
-    now = min(decay, (1 + int(updates)) / (10 + int(updates)))
-    return torch.lerp(average, value, 1 - now)
+def _train(
+    team: Team,
+    samples: SampleSet,
+    settings: TrainSettings,
+    run: RunFolder,
+    name: str,
+    resume: bool,
+    start: Model | None,
+    survey: Survey | None,
+    snapshots: bool,
+) -> Iterator[TrainEvent]:
+    """Do the run in one process of the team; all yield the same number of events."""
+    if survey is None:
+        facts = yield from _shared(team, samples.samples, look_at, "image checked")
+        survey = Survey(tuple(facts))
+        yield from judge(samples, survey, settings, start=start.card if start else None).notices()
+    plan = make_plan(samples, survey, settings, name=name, start=start.card if start else None)
+    origin = (start.sha256 or start.card.name) if start else ""
+    goes_on = team.first(partial(run.open, plan, origin, resume=resume))
+    if resume and not goes_on:
+        yield Notice(f"there is no checkpoint in {run.path} yet; the run starts from the beginning")
 
-
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return two groups of parameters: matrices and kernels decay; norms, biases and position biases do not."""
-    decays = [parameter for name, parameter in network.named_parameters() if parameter.ndim > 1 and "position_bias" not in name]
-    others = [parameter for name, parameter in network.named_parameters() if parameter.ndim <= 1 or "position_bias" in name]
-    return [{"params": decays, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-
-def _schedule(optimizer: Any, settings: TrainSettings, steps: int, done: int) -> LambdaLR:
-    total = steps * settings.epochs
-    warmup = max(round(settings.warmup * total), 1)
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return max(1 - (step - warmup) / max(total - warmup, 1), 1e-3) ** _POLY_POWER
-
-    for group in optimizer.param_groups:
-        group.setdefault("initial_lr", settings.lr)
-    return LambdaLR(optimizer, factor, last_epoch=done - 1)
-
-
-def _draft_card(name: str, training: SampleSet, validation: SampleSet, survey: Survey, settings: TrainSettings) -> Card:
-    """Return the card of the model to be, without metrics."""
-    top = max(survey.mask_values, default=0)
-    if settings.mask_classes and top > len(settings.mask_classes):
-        raise ValueError(
-            f"the masks hold label values up to {top}, but {len(settings.mask_classes)} mask classes are named "
-            f"({', '.join(settings.mask_classes)}); name {top}, or merge the values"
-        )
-    if top > 254:
-        raise ValueError(f"the masks hold label values up to {top}; values are mask classes, not object numbers: at most 254")
-    mask_classes = settings.mask_classes or tuple(f"class {value}" for value in range(1, max(top, 1) + 1))
-    channels = _channels(survey, settings.colour)
-    config = ResFormerConfig.preset(
-        settings.preset,
-        in_channels=len(channels),
-        mask_classes=len(mask_classes),
-        image_classes=len(training.image_classes),
-    )
-    return Card(
-        name=name,
-        network=config,
-        mask_classes=mask_classes,
-        image_classes=training.image_classes,
-        channels=channels,
-        normalisation=Normalisation(per_channel=channels != COLOUR and len(channels) > 1),
-        input_mode=settings.mode,
-        input_size=settings.size,
-        data=(DataSource(name=training.name),),
-        training={
-            "settings": settings.model_dump(mode="json"),
-            "training_images": len(training.samples),
-            "training_groups": len({sample.group for sample in training.samples}),
-            "validation_images": len(validation.samples),
-            "validation_groups": len({sample.group for sample in validation.samples}),
-            "validation_names": [sample.name for sample in validation.samples],
-            "class_counts": dict(survey.class_counts),
-        },
-    )
-
-
-def _channels(survey: Survey, colour: bool | None) -> tuple[str, ...]:
-    if colour or (colour is None and survey.colour):
-        return COLOUR
-    if len(survey.channels) > 1:
-        raise ValueError(
-            f"the images have {' or '.join(map(str, survey.channels))} channels and are not in colour; "
-            "give all the same number of channels"
-        )
-    count = survey.channels[0]
-    return ("gray",) if count == 1 else tuple(f"channel {number}" for number in range(count))
-
-
-def _open_run(run: RunFolder, card: Card, *, resume: bool) -> Checkpoint | None:
-    """Store or compare the run's settings, and load its checkpoint if it goes on."""
-    described = card.model_dump(mode="json", include={"network", "training", "mask_classes", "image_classes", "channels"})
-    if run.checkpoint.exists():
-        if not resume:
-            raise FileExistsError(f"{run.path} holds a run already; resume it, or choose another name or folder")
-        before = json.loads(run.settings.read_text(encoding="utf-8"))
-        if changed := sorted(_differences(before, described)):
-            raise ValueError(
-                f"the run in {run.path} was started with other settings: {', '.join(changed)}; use the same, or start a new run"
+    trainer = _Trainer(team, plan, start)
+    if goes_on:
+        trainer.load(run.load())
+        done = trainer.progress.epoch
+        yield Notice(f"the run in {run.path} goes on after epoch {done} of {settings.epochs}")
+        team.first(partial(run.record, trainer.progress.history))
+    while not trainer.progress.has_ended(settings):
+        begin = time.perf_counter()
+        trainer.progress.epoch += 1
+        metrics = yield from trainer.steps()
+        judged: list[HeldOut] = yield from trainer.validate()
+        report = make_report([part.tally for part in judged], plan.card.mask_classes, plan.card.image_classes)
+        done_event = trainer.note(
+            EpochDone(
+                epoch=trainer.progress.epoch,
+                epochs=settings.epochs,
+                training=metrics,
+                held_out=held_out_metrics(judged, settings.class_loss_weight),
+                validation=report,
+                score=selection_score(report),
+                best=False,
+                seconds=time.perf_counter() - begin,
             )
-        return load_checkpoint(run.checkpoint)
-    with atomic_write(run.settings) as file:
-        file.write(json.dumps(described, indent=1, ensure_ascii=False).encode())
-    return None
+        )
+        team.first(partial(trainer.keep, run, done_event))
+        yield done_event
+        if snapshots:
+            yield Snapshot(done_event.epoch, done_event.best, trainer.snapshot())
+    model = trainer.finish()
+    team.first(partial(run.finish, model.card))
+    yield Finished(model)
 
 
-def _differences(before: Any, now: Any, place: str = "") -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in before.keys() | now.keys():
-            yield from _differences(before.get(key), now.get(key), f"{place}.{key}" if place else key)
-    elif before != now:
-        yield place.removeprefix("training.settings.")
+class _Trainer:
+    """Network, average, optimizer and progress of one process."""
+
+    def __init__(self, team: Team, plan: TrainPlan, start: Model | None) -> None:
+        settings = plan.settings
+        self.team, self.plan = team, plan
+        with torch.random.fork_rng([]):
+            torch.manual_seed(settings.seed)
+            network = ResFormer(plan.card.network)
+        self.card = plan.card
+        if start is not None:
+            changed = start_from(start, plan.card, network)
+            told = {"name": start.card.name, "sha256": start.sha256, "replaced": list(changed)}
+            self.card = plan.card.model_copy(update={"training": plan.card.training | {"start": told}})
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        frozen = freeze(network) if settings.freeze_encoder else ()
+        self.network: Any = team.prepare(network)
+        self.progress = _Progress(best=stored_weights(network))
+        self.average = AveragedModel(
+            self.network, avg_fn=partial(running_average, settings.average_decay), use_buffers=True, device=team.device
+        )
+        self.steps_an_epoch = steps_per_epoch(len(plan.training.samples), settings.batch, team.size)
+        module, optimizer = team.fabric.setup(self.network, make_optimizer(self.network, settings))
+        weights = class_weights(plan.class_counts, settings.balance)
+        criterion = MultiTaskLoss(settings.class_loss_weight, weights).to(team.device)
+        schedule = make_schedule(optimizer, settings, self.steps_an_epoch, done=0)
+        self.optimiser = Optimiser(team, module, optimizer, schedule, criterion, settings.seed, frozen)
+        self.validator = Validator(plan.validation, plan.card, settings, weights, team.device)
+
+    @property
+    def judged(self) -> Any:
+        """The network that is validated and kept."""
+        return self.average.module if self.plan.settings.average_decay else self.network
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint."""
+        self.network.load_state_dict(checkpoint.network)
+        self.average.load_state_dict(checkpoint.average)
+        self.optimiser.optimizer.load_state_dict(checkpoint.optimizer)
+        self.team.fabric.strategy.precision.load_state_dict(checkpoint.precision)
+        self.optimiser.scheduler = make_schedule(
+            self.optimiser.optimizer, self.plan.settings, self.steps_an_epoch, done=checkpoint.epoch * self.steps_an_epoch
+        )
+        self.progress = _Progress(
+            checkpoint.best, checkpoint.epoch, checkpoint.best_epoch, checkpoint.best_score, checkpoint.history
+        )
+
+    def steps(self) -> Generator[TrainEvent, None, Any]:
+        """Take the steps of an epoch; return its training metrics."""
+        settings, epoch, team = self.plan.settings, self.progress.epoch, self.team
+        tallies = []
+        batches = epoch_batches(
+            self.plan.training, self.card.channels, self.card.normalisation, settings, epoch, (team.rank, team.size)
+        )
+        try:
+            for step, batch in enumerate(batches, start=1):
+                batch = batch.to(team.device)
+                parts, output = self.optimiser.step(batch, epoch, step)
+                if settings.average_decay:
+                    self.average.update_parameters(self.network)
+                tallies.append(tally_step(output, batch, parts))
+                loss = float(parts.total.detach())
+                if not math.isfinite(loss):
+                    raise ValueError(
+                        f"the loss is no number any more (epoch {epoch}, step {step}); train with a lower learning rate than "
+                        f"{settings.lr:g}, or precision 32-true"
+                    )
+                yield StepDone(epoch, settings.epochs, step, self.steps_an_epoch, loss)
+        finally:
+            batches.close()  # type: ignore[attr-defined]
+        return training_metrics(team.gather(tallies), settings.class_loss_weight)
+
+    def validate(self) -> Generator[TrainEvent, None, list[HeldOut]]:
+        """Judge the validation samples, each process its share."""
+        judged = self.judged
+        self.team.align(judged)
+        judged.eval()
+        try:
+            parts = yield from _shared(
+                self.team, self.plan.validation.samples, partial(self.validator.judge, judged), "validation image"
+            )
+        finally:
+            judged.train()
+        return parts
+
+    def note(self, done: EpochDone) -> EpochDone:
+        """Take an epoch into the progress; return it with the word on whether it is the best."""
+        progress = self.progress
+        best = done.score > progress.best_score
+        if best:
+            progress.best_epoch, progress.best_score, progress.best = done.epoch, done.score, stored_weights(self.judged)
+        done = EpochDone(**{**vars(done), "best": best})
+        progress.history.append(history_row(done))
+        return done
+
+    def keep(self, run: RunFolder, done: EpochDone) -> None:
+        """Write the checkpoints, metrics and curves of an epoch."""
+        progress = self.progress
+        save_checkpoint(
+            Checkpoint(
+                epoch=done.epoch,
+                network=self.network.state_dict(),
+                average=self.average.state_dict(),
+                optimizer=self.optimiser.optimizer.state_dict(),
+                precision=self.team.fabric.strategy.precision.state_dict(),
+                best_epoch=progress.best_epoch,
+                best_score=progress.best_score,
+                best=progress.best,
+                history=progress.history,
+            ),
+            run.checkpoint,
+        )
+        if done.best:
+            self.finish().save(run.best, overwrite=True)
+        run.record(progress.history)
+
+    def snapshot(self) -> Model:
+        """Return the model as it stands."""
+        return _model(self.card, stored_weights(self.judged), self.progress.epoch, self.progress.history)
+
+    def finish(self) -> Model:
+        """Return the model of the best epoch."""
+        return _model(self.card, self.progress.best, self.progress.best_epoch, self.progress.history)
 
 
-def _history_row(done: EpochDone) -> dict[str, Any]:
-    report = done.validation
-    return {
-        "epoch": done.epoch,
-        "loss": done.loss,
-        "mask_loss": done.mask_loss,
-        "class_loss": done.class_loss,
-        "dice": report.mask_mean.dice,
-        **{f"dice {name}": score.dice for name, score in report.mask.items()},
-        "accuracy": report.image_class.accuracy if report.image_class else None,
-        "balanced_accuracy": report.image_class.balanced_accuracy if report.image_class else None,
-        "auroc": report.image_class.auroc if report.image_class else None,
-        "score": done.score,
-        "best": done.best,
-        "seconds": round(done.seconds, 2),
-    }
+def _shared(
+    team: Team, items: Sequence[Item], function: Callable[[Item], Made], unit: str
+) -> Generator[TrainEvent, None, list[Made]]:
+    """Do something to each item, shared out among the processes; return all results in the items' order."""
+    made = []
+    for place, item in enumerate(team.share_out(items), start=1):
+        if item is not None:
+            made.append(function(item))
+        yield Progress(min(place * team.size, len(items)), len(items), unit)
+    return team.gather(made)
 
 
-def _write_metrics(history: list[dict[str, Any]], path: Path) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
-
-
-def _finish(card: Card, best: dict[str, Any], best_epoch: int, history: list[dict[str, Any]]) -> Model:
+def _model(card: Card, weights: State, epoch: int, history: Sequence[dict[str, Any]]) -> Model:
     network = ResFormer(card.network)
-    network.load_state_dict(best)
-    row = next((row for row in history if row["epoch"] == best_epoch), {})
-    training = card.training | {"best_epoch": best_epoch, "epochs_done": len(history)}
+    network.load_state_dict(weights)
+    row = next((row for row in history if row["epoch"] == epoch), {})
+    training = card.training | {"best_epoch": epoch, "epochs_done": len(history)}
     metrics = {"validation": {key: value for key, value in row.items() if key not in {"best", "seconds"}}}
     return Model(card.model_copy(update={"training": training, "metrics": metrics}), network.eval())

@@ -79,9 +79,9 @@ def epoch_order(samples: SampleSet, balance: float, seed: int, epoch: int) -> li
     return [int(number) for number in generator.permutation(drawn)]
 
 
-def steps_per_epoch(samples: int, batch: int) -> int:
-    """Return how many steps an epoch has; the last, smaller batch counts unless it is a single crop."""
-    return max(samples // batch + (samples % batch > 1), 1)
+def steps_per_epoch(samples: int, batch: int, processes: int = 1) -> int:
+    """Return how many steps an epoch has; the last, smaller batch counts if each process gets two crops of it."""
+    return max(samples // batch + (samples % batch >= 2 * processes), 1)
 
 
 def epoch_batches(
@@ -90,18 +90,28 @@ def epoch_batches(
     normalisation: Normalisation,
     settings: TrainSettings,
     epoch: int,
-    first_step: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Yield the batches of an epoch; what each holds depends on seed, epoch and place only.
 
     One thread reads and augments ahead of the training step, so that both cores work.
+
+    Parameters
+    ----------
+    samples, channels, normalisation, settings
+        What to draw from, and how.
+    epoch : int
+        From 1.
+    share : (int, int)
+        Number of this process and of all: each gets its own crops of every batch.
     """
+    rank, processes = share
     order = epoch_order(samples, settings.balance, settings.seed, epoch)
-    if len(order) < 2:
+    while len(order) < 2 * processes:
         order = order * 2  # batch norm needs two crops to take statistics of
     places = range(len(order))
-    steps = steps_per_epoch(len(order), settings.batch)
-    chunks = [places[step * settings.batch : (step + 1) * settings.batch] for step in range(first_step, steps)]
+    steps = steps_per_epoch(len(samples.samples), settings.batch, processes)
+    chunks = [places[step * settings.batch : (step + 1) * settings.batch][rank::processes] for step in range(steps)]
 
     def make(chunk: range) -> Batch:
         return _collate(

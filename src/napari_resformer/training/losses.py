@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from monai.losses import DiceCELoss
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_resformer.events import TaskMetrics
 from napari_resformer.network import ResFormerOutput
 from napari_resformer.training.loader import UNKNOWN_CLASS, Batch
 
@@ -46,7 +51,8 @@ class MultiTaskLoss(nn.Module):
 
     def forward(self, output: ResFormerOutput, batch: Batch) -> LossParts:
         """Return the loss of a batch; a part to which nothing is annotated is 0."""
-        nothing = output.mask_logits.sum() * 0
+        # Both heads take part, with nothing: processes that train together all expect a gradient for each weight.
+        nothing = output.mask_logits.sum() * 0 + output.class_logits.sum() * 0
         mask = nothing
         if batch.has_mask.any():
             logits = output.mask_logits[batch.has_mask]
@@ -56,7 +62,7 @@ class MultiTaskLoss(nn.Module):
             image_class = functional.cross_entropy(
                 output.class_logits, batch.classes, weight=self.class_weights, ignore_index=UNKNOWN_CLASS
             )
-        return LossParts(mask + self.class_loss_weight * image_class, mask, image_class)
+        return LossParts(mask + self.class_loss_weight * image_class + nothing, mask, image_class)
 
 
 def class_weights(counts: list[int], balance: float) -> Tensor:
@@ -64,3 +70,78 @@ def class_weights(counts: list[int], balance: float) -> Tensor:
     drawn = torch.tensor(counts, dtype=torch.float32).clamp_min(1) ** (1 - balance)
     weights = drawn**-0.5
     return weights / weights.mean() if len(counts) else weights
+
+
+@dataclass(frozen=True)
+class StepTally:
+    """What a step adds to the training metrics of its epoch, as plain numbers.
+
+    Parameters
+    ----------
+    mask_loss, class_loss : float or None
+        None where nothing was annotated.
+    overlap : ndarray or None
+        (2, mask classes): pixels that both have, and the sum of what each has.
+    right, known : int
+        Crops with the right image class, and with a known one.
+    """
+
+    mask_loss: float | None
+    class_loss: float | None
+    overlap: NDArray[np.int64] | None
+    right: int
+    known: int
+
+
+@torch.no_grad()
+def tally_step(output: ResFormerOutput, batch: Batch, parts: LossParts) -> StepTally:
+    """Take the training metrics from an output that was computed anyway."""
+    overlap, right = None, 0
+    if masked := bool(batch.has_mask.any()):
+        bins = output.mask_logits.shape[1]
+        found = output.mask_logits[batch.has_mask].argmax(1).flatten()
+        joint = torch.bincount(batch.masks[batch.has_mask].flatten() * bins + found, minlength=bins**2).view(bins, bins)
+        overlap = torch.stack([joint.diagonal()[1:], joint.sum(0)[1:] + joint.sum(1)[1:]]).cpu().numpy()
+    labelled = batch.classes != UNKNOWN_CLASS
+    known = int(labelled.sum()) if output.class_logits.shape[1] else 0
+    if known:
+        right = int((output.class_logits.argmax(1) == batch.classes)[labelled].sum())
+    return StepTally(
+        float(parts.mask.detach()) if masked else None,
+        float(parts.image_class.detach()) if known else None,
+        overlap,
+        right,
+        known,
+    )
+
+
+def training_metrics(tallies: Sequence[StepTally], class_loss_weight: float) -> TaskMetrics:
+    """Gather the steps of an epoch."""
+    overlaps = [tally.overlap for tally in tallies if tally.overlap is not None]
+    known = sum(tally.known for tally in tallies)
+    return task_metrics(
+        mean([tally.mask_loss for tally in tallies if tally.mask_loss is not None]),
+        mean([tally.class_loss for tally in tallies if tally.class_loss is not None]),
+        class_loss_weight,
+        dice=pooled_dice(np.sum(overlaps, axis=0)) if overlaps else None,
+        accuracy=sum(tally.right for tally in tallies) / known if known else None,
+    )
+
+
+def task_metrics(
+    mask_loss: float | None, class_loss: float | None, class_loss_weight: float, *, dice: float | None, accuracy: float | None
+) -> TaskMetrics:
+    """Return metrics whose loss is the weighted sum that is minimised."""
+    loss = (mask_loss or 0.0) + class_loss_weight * (class_loss or 0.0)
+    return TaskMetrics(loss, mask_loss, class_loss, dice, accuracy)
+
+
+def pooled_dice(overlap: NDArray[Any]) -> float | None:
+    """Return the mean over the mask classes that occur of Dice over all pixels; ``overlap`` as in :class:`StepTally`."""
+    both, sides = overlap
+    return mean((2 * both[sides > 0] / sides[sides > 0]).tolist())
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Return the mean, None of nothing."""
+    return sum(values) / len(values) if values else None

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from napari_resformer.devices import NumberFormat
+from napari_resformer.model.card import Card
 from napari_resformer.network.config import PresetName
-
-Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
 class TrainSettings(BaseModel):
@@ -57,6 +57,9 @@ class TrainSettings(BaseModel):
         Whether the model takes red, green and blue; None to follow the samples.
     patience : int
         Epochs without a better score after which the run stops; 0 for never.
+    freeze_encoder : bool
+        Whether the encoder of the model to start from stays as it is, with its running statistics, so that only decoder
+        and class head learn. For few images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -79,10 +82,24 @@ class TrainSettings(BaseModel):
     zoom: tuple[float, float] = (0.8, 1.25)
     colour_jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
     stain_jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
-    precision: Precision = "auto"
+    precision: Literal["auto"] | NumberFormat = "auto"
     mask_classes: tuple[str, ...] = ()
     colour: bool | None = None
     patience: Annotated[int, Field(ge=0)] = 0
+    freeze_encoder: bool = False
+
+    def following(self, start: Card | None) -> TrainSettings:
+        """Return these settings with mode, size and colour taken from the model to start from, where they were not set.
+
+        Parameters
+        ----------
+        start : Card, optional
+            Of the model to start from; without one nothing changes.
+        """
+        if start is None:
+            return self
+        theirs = {"mode": start.input_mode, "size": start.input_size}
+        return self.model_copy(update={key: value for key, value in theirs.items() if key not in self.model_fields_set})
 
     @model_validator(mode="after")
     def _zoom_is_a_range(self) -> Self:

@@ -2,67 +2,153 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
-from napari_resformer.images.normalise import Normalisation
+from napari_resformer.events import TaskMetrics
 from napari_resformer.metrics import ImageTally, tally_image
+from napari_resformer.model.card import Card
 from napari_resformer.network import ResFormer
 from napari_resformer.network.frame import fit, pad, unfit
 from napari_resformer.network.resformer import MIN_SIDE
-from napari_resformer.samples.sample import SampleSet
+from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.training.loader import load_plane
+from napari_resformer.training.losses import mean, pooled_dice, task_metrics
 from napari_resformer.training.settings import TrainSettings
+
+_SMOOTH = 1e-5  # as in the training loss, MONAI's
 
 MAX_SIDE = 1024
 """Pixels; of a larger plane the middle is validated, since training only needs to compare epochs."""
 
 
-def validate(
-    network: ResFormer,
-    samples: SampleSet,
-    channels: Sequence[str],
-    normalisation: Normalisation,
-    settings: TrainSettings,
-    device: torch.device,
-) -> Iterator[ImageTally]:
-    """Yield a tally a sample; no torch context is open while the caller has control."""
-    mask_classes = network.config.mask_classes
-    for sample in samples.samples:
-        image, mask = load_plane(sample, channels, normalisation)
+@dataclass(frozen=True)
+class HeldOut:
+    """What a validation sample adds to the metrics of its epoch.
+
+    Parameters
+    ----------
+    tally : ImageTally
+        For the report.
+    soft : ndarray or None
+        (2, mask classes): overlap of probabilities and truth, and the sum of both; None without a mask.
+    cross_entropy : float
+        Mean over the pixels.
+    pixels : int
+        How many those are.
+    class_loss : float or None
+        Cross-entropy of the image class; None where unknown.
+    class_weight : float
+        Weight of the image class.
+    """
+
+    tally: ImageTally
+    soft: NDArray[np.float64] | None
+    cross_entropy: float
+    pixels: int
+    class_loss: float | None
+    class_weight: float
+
+
+class Validator:
+    """Judges a network on validation samples as training would: same frame, same losses.
+
+    Parameters
+    ----------
+    samples : SampleSet
+        For the numbers of the image classes.
+    card : Card
+        Channels and normalisation.
+    settings : TrainSettings
+        Mode and size.
+    class_weights : Tensor
+        Weight of each image class in the loss.
+    device : torch.device
+        Where the network is.
+    """
+
+    def __init__(
+        self, samples: SampleSet, card: Card, settings: TrainSettings, class_weights: Tensor, device: torch.device
+    ) -> None:
+        self.samples = samples
+        self.card = card
+        self.settings = settings
+        self.class_weights = class_weights.cpu().double()
+        self.device = device
+
+    def judge(self, network: ResFormer, sample: Sample) -> HeldOut:
+        """Judge one plane; of one larger than :data:`MAX_SIDE` its middle. No torch context is left open."""
+        image, mask = load_plane(sample, self.card.channels, self.card.normalisation)
         image, mask = _middle(image), None if mask is None else _middle(mask[np.newaxis])[0]
-        predicted, scores = _predict(network, image, settings, device)
-        yield tally_image(
+        number = self.samples.class_number(sample)
+        soft, cross_entropy, class_loss, weight = None, 0.0, None, 0.0
+        with torch.inference_mode():
+            logits, class_logits = self._forward(network, image)
+            predicted = logits.argmax(0).to(torch.uint8).cpu().numpy()
+            if mask is not None:
+                soft, cross_entropy = _soft_overlap(logits, torch.from_numpy(mask).long().to(self.device))
+            class_logits = class_logits.double().cpu()
+            if number is not None and len(class_logits):
+                class_loss = float(functional.cross_entropy(class_logits[None], torch.tensor([number])))
+                weight = float(self.class_weights[number])
+            scores = torch.softmax(class_logits, 0).numpy()
+        tally = tally_image(
             sample.name,
-            mask_classes=mask_classes,
+            mask_classes=network.config.mask_classes,
             true_mask=mask,
             predicted_mask=predicted if mask is not None else None,
-            true_class=samples.class_number(sample),
+            true_class=number,
             scores=scores,
         )
+        return HeldOut(tally, soft, cross_entropy, predicted.size if mask is not None else 0, class_loss, weight)
+
+    def _forward(self, network: ResFormer, image: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+        height, width = image.shape[1:]
+        x = torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device)
+        if self.settings.mode == "resize":
+            output = network(*fit(x, self.settings.size))
+            logits = unfit(output.mask_logits, (height, width), self.settings.size)
+        else:
+            output = network(*pad(x, (MIN_SIDE, MIN_SIDE)))
+            logits = output.mask_logits[..., :height, :width]
+        return logits[0], output.class_logits[0]
+
+
+def held_out_metrics(parts: Sequence[HeldOut], class_loss_weight: float) -> TaskMetrics:
+    """Gather the validation samples; the mask loss is that of all of them as one batch."""
+    masked = [part for part in parts if part.soft is not None]
+    known = [part for part in parts if part.class_loss is not None and part.tally.scores is not None]
+    mask_loss = dice = None
+    if masked:
+        overlap, sides = np.sum([part.soft for part in masked if part.soft is not None], axis=0)
+        pixels = sum(part.pixels for part in masked)
+        cross_entropy = sum(part.cross_entropy * part.pixels for part in masked) / pixels
+        mask_loss = float(1 - np.mean((2 * overlap + _SMOOTH) / (sides + _SMOOTH))) + cross_entropy
+        hard = np.sum([(part.tally.overlap[0], part.tally.overlap[1] + part.tally.overlap[2])
+                       for part in masked if part.tally.overlap is not None], axis=0)  # fmt: skip
+        dice = pooled_dice(hard)
+    weights = sum(part.class_weight for part in known)
+    class_loss = sum(part.class_weight * (part.class_loss or 0.0) for part in known) / weights if weights else None
+    right = [int(np.argmax(part.tally.scores)) == part.tally.true_class for part in known if part.tally.scores is not None]
+    return task_metrics(mask_loss, class_loss, class_loss_weight, dice=dice, accuracy=mean(right))
+
+
+def _soft_overlap(logits: Tensor, mask: Tensor) -> tuple[NDArray[np.float64], float]:
+    probabilities = torch.softmax(logits.float(), 0)
+    truth = functional.one_hot(mask, len(logits)).movedim(-1, 0)
+    both = (probabilities * truth).sum((1, 2))
+    sides = probabilities.sum((1, 2)) + truth.sum((1, 2))
+    cross_entropy = functional.cross_entropy(logits.float()[None], mask[None])
+    return torch.stack([both, sides])[:, 1:].double().cpu().numpy(), float(cross_entropy)
 
 
 def _middle(plane: NDArray[Any]) -> NDArray[Any]:
     top, left = (max(side - MAX_SIDE, 0) // 2 for side in plane.shape[1:])
     return plane[:, top : top + MAX_SIDE, left : left + MAX_SIDE]
-
-
-def _predict(
-    network: ResFormer, image: NDArray[np.float32], settings: TrainSettings, device: torch.device
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    height, width = image.shape[1:]
-    with torch.inference_mode():
-        x = torch.from_numpy(np.ascontiguousarray(image))[None].to(device)
-        if settings.mode == "resize":
-            output = network(*fit(x, settings.size))
-            logits = unfit(output.mask_logits, (height, width), settings.size)
-        else:
-            output = network(*pad(x, (MIN_SIDE, MIN_SIDE)))
-            logits = output.mask_logits[..., :height, :width]
-        predicted = logits[0].argmax(0).to(torch.uint8).cpu().numpy()
-        scores = torch.softmax(output.class_logits[0].double().cpu(), 0).numpy()
-    return predicted, scores

@@ -1,0 +1,117 @@
+"""The metrics of a run as a picture: loss, Dice and accuracy of training and validation over the epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from napari_resformer.atomic import atomic_write
+
+_PANEL = (560, 400)
+_PLOT = (64, 44, 540, 336)  # left, top, right, bottom of the axes in a panel
+_FONT_SIZE = 15
+_INK, _GRID, _PAPER = (40, 40, 40), (225, 225, 225), (255, 255, 255)
+# Okabe and Ito's colours, which colour-blind readers tell apart
+_TRAINING, _VALIDATION, _BEST = (230, 159, 0), (0, 114, 178), (0, 158, 115)
+
+_PANELS = (
+    ("Loss", "train_loss", "loss", False),
+    ("Dice", "train_dice", "dice", True),
+    ("Accuracy", "train_accuracy", "accuracy", True),
+)
+
+Points = list[tuple[float, float]]
+
+
+def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw the history of a run as PNG; a figure that was never measured has no panel.
+
+    Parameters
+    ----------
+    history : sequence of dict
+        One entry an epoch, as in ``metrics.csv``.
+    path : Path
+        Where the picture goes.
+    """
+    panels = [panel for panel in _PANELS if any(row.get(key) is not None for row in history for key in panel[1:3])]
+    picture = Image.new("RGB", (_PANEL[0] * max(len(panels), 1), _PANEL[1]), _PAPER)
+    best = next((row["epoch"] for row in reversed(history) if row.get("best")), None)
+    for place, panel in enumerate(panels):
+        picture.paste(_draw_panel(history, *panel, best), (place * _PANEL[0], 0))
+    with atomic_write(path) as file:
+        picture.save(file, format="PNG")
+
+
+def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+    """Return round numbers from ``low`` to ``high``, about as many as wanted."""
+    raw = max(high - low, 1e-9) / wanted
+    scale = 10 ** math.floor(math.log10(raw))
+    step = next(scale * factor for factor in (1, 2, 5, 10) if scale * factor >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(number * step, 10) for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _draw_panel(
+    history: Sequence[dict[str, Any]], title: str, training: str, validation: str, share: bool, best: int | None
+) -> Image.Image:
+    panel = Image.new("RGB", _PANEL, _PAPER)
+    pen = ImageDraw.Draw(panel)
+    font = ImageFont.load_default(size=_FONT_SIZE)
+    left, top, right, bottom = _PLOT
+    curves = [(_points(history, training), _TRAINING, "training"), (_points(history, validation), _VALIDATION, "validation")]
+    values = [y for points, _, _ in curves for _, y in points]
+    low, high = _limits(values, share)
+    epochs = max(*(row["epoch"] for row in history), 2)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + (x - 1) / (epochs - 1) * (right - left), bottom - (y - low) / (high - low) * (bottom - top)
+
+    pen.text((left, 12), title, fill=_INK, font=font)
+    for value in ticks(low, high):
+        y = place(1, value)[1]
+        pen.line((left, y, right, y), fill=_GRID)
+        pen.text((left - 8, y), f"{value:g}", fill=_INK, font=font, anchor="rm")
+    for value in ticks(1, epochs):
+        if value == int(value) and value >= 1:
+            x = place(value, low)[0]
+            pen.line((x, bottom, x, bottom + 5), fill=_INK)
+            pen.text((x, bottom + 8), f"{value:g}", fill=_INK, font=font, anchor="mt")
+    pen.text((right, bottom + 34), "epoch", fill=_INK, font=font, anchor="rt")
+    if best is not None:
+        x = place(best, low)[0]
+        pen.line((x, top, x, bottom), fill=_BEST, width=1)
+    pen.line((left, top, left, bottom, right, bottom), fill=_INK)
+    legend = float(right)
+    for points, colour, label in reversed(curves):
+        if points:
+            _draw_line(pen, [place(x, y) for x, y in points], colour)
+            legend -= pen.textlength(label, font=font)
+            pen.text((legend, 12), label, fill=colour, font=font)
+            legend -= 16
+    if best is not None:
+        label = f"best: epoch {best}"
+        pen.text((legend - pen.textlength(label, font=font), 12), label, fill=_BEST, font=font)
+    return panel
+
+
+def _draw_line(pen: ImageDraw.ImageDraw, points: Points, colour: tuple[int, int, int]) -> None:
+    if len(points) > 1:
+        pen.line(points, fill=colour, width=3, joint="curve")
+    else:
+        x, y = points[0]
+        pen.ellipse((x - 4, y - 4, x + 4, y + 4), fill=colour)
+
+
+def _points(history: Sequence[dict[str, Any]], key: str) -> Points:
+    return [(row["epoch"], row[key]) for row in history if row.get(key) is not None and math.isfinite(row[key])]
+
+
+def _limits(values: Sequence[float], share: bool) -> tuple[float, float]:
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    if share:  # to 1, so that what is missing is seen; from where there is something to see
+        return min(math.floor(low * 10) / 10, 0.9), 1.0
+    return min(low, 0.0), high + 0.05 * max(high - low, 1e-3)

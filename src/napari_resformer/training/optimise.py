@@ -1,0 +1,126 @@
+"""One step of training and what it needs: the optimizer, its schedule, the exponential average of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from napari_resformer.network import ResFormer, ResFormerOutput
+from napari_resformer.training.loader import Batch
+from napari_resformer.training.losses import LossParts, MultiTaskLoss
+from napari_resformer.training.settings import TrainSettings
+from napari_resformer.training.team import Team
+
+_POLY_POWER = 0.9
+_MAX_GRADIENT = 5.0
+
+
+@dataclass
+class Optimiser:
+    """Takes the training steps of one process.
+
+    Parameters
+    ----------
+    team : Team
+        The processes that train together.
+    module : Module
+        The network as Fabric wrapped it.
+    optimizer : Optimizer
+        As Fabric wrapped it.
+    scheduler : LambdaLR
+        Its learning rate.
+    criterion : MultiTaskLoss
+        What is minimised.
+    seed : int
+        Of dropout and stochastic depth.
+    frozen : tuple of Module
+        Parts that stay in eval mode.
+    """
+
+    team: Team
+    module: nn.Module
+    optimizer: Any
+    scheduler: LambdaLR
+    criterion: MultiTaskLoss
+    seed: int
+    frozen: tuple[nn.Module, ...] = ()
+
+    def step(self, batch: Batch, epoch: int, step: int) -> tuple[LossParts, ResFormerOutput]:
+        """Take one step; chance in it depends on seed, epoch, step and process alone, and nobody else's state changes."""
+        fabric = self.team.fabric
+        seed = ((self.seed * 1_000_003 + epoch) * 1_000_003 + step) * 1_009 + self.team.rank
+        with _forked(self.team.device):
+            torch.manual_seed(seed % 2**63)
+            self.module.train()
+            for part in self.frozen:
+                part.eval()
+            output = self.module(batch.images, batch.valid)
+            parts = self.criterion(output, batch)
+            self.optimizer.zero_grad()
+            fabric.backward(parts.total)
+            fabric.clip_gradients(self.module, self.optimizer, max_norm=_MAX_GRADIENT)
+            self.optimizer.step()
+        self.scheduler.step()
+        return parts, output
+
+
+@contextmanager
+def _forked(device: torch.device) -> Iterator[None]:
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        yield
+
+
+def _schedule_factor(step: int, warmup: int, total: int) -> float:
+    if step < warmup:
+        return (step + 1) / warmup
+    return max(1 - (step - warmup) / max(total - warmup, 1), 1e-3) ** _POLY_POWER
+
+
+def make_optimizer(network: nn.Module, settings: TrainSettings) -> AdamW:
+    """Return AdamW: matrices and kernels decay; norms, biases and position biases do not; what is frozen is left out."""
+    learned = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    decays = [parameter for name, parameter in learned if parameter.ndim > 1 and "position_bias" not in name]
+    others = [parameter for name, parameter in learned if parameter.ndim <= 1 or "position_bias" in name]
+    groups = [{"params": decays, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return AdamW(groups, lr=settings.lr)
+
+
+def make_schedule(optimizer: Any, settings: TrainSettings, steps: int, done: int) -> LambdaLR:
+    """Return the schedule of the learning rate: it rises over the warm-up and falls by a polynomial, as in the paper.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        What to steer.
+    settings : TrainSettings
+        Epochs, warm-up and learning rate.
+    steps, done : int
+        Steps an epoch, and steps that a resumed run has behind it.
+    """
+    total = steps * settings.epochs
+    warmup = max(round(settings.warmup * total), 1)
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", settings.lr)
+    return LambdaLR(optimizer, lambda step: _schedule_factor(step, warmup, total), last_epoch=done - 1)
+
+
+def running_average(decay: float, average: Tensor, value: Tensor, updates: Tensor) -> Tensor:
+    """Average exponentially; the decay rises to ``decay`` over the first updates, so that a short run does not lag behind."""
+    if not average.is_floating_point():
+        return value
+    now = min(decay, (1 + int(updates)) / (10 + int(updates)))
+    return torch.lerp(average, value, 1 - now)
+
+
+def freeze(network: ResFormer) -> tuple[nn.Module, ...]:
+    """Keep the encoder as it is; return the parts that must stay in eval mode, so that their statistics stay too."""
+    network.encoder.requires_grad_(False)
+    return (network.encoder,)

@@ -1,0 +1,203 @@
+"""What a run will do, known before it starts: its samples, their split, and the card of the model to be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from napari_resformer.images.channels import COLOUR
+from napari_resformer.images.image import PixelSize
+from napari_resformer.images.normalise import Normalisation
+from napari_resformer.model.card import Card, DataSource
+from napari_resformer.network.config import ResFormerConfig
+from napari_resformer.samples.sample import SampleSet
+from napari_resformer.samples.split import select_folds, split_samples
+from napari_resformer.samples.survey import Survey
+from napari_resformer.training.settings import TrainSettings
+
+MAX_MASK_VALUE = 254
+ALIKE = 1.25
+"""Pixel sizes whose largest is at most so many times the smallest count as one."""
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """What a run will do.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+        As given, but for what follows the model to start from.
+    training, validation : SampleSet
+        The annotated samples, split.
+    survey : Survey
+        What is known of all samples that were given.
+    card : Card
+        Of the model to be, without metrics.
+    """
+
+    settings: TrainSettings
+    training: SampleSet
+    validation: SampleSet
+    survey: Survey
+    card: Card
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training samples of each image class."""
+        counts = Counter(sample.image_class for sample in self.training.samples)
+        return [counts.get(name, 0) for name in self.card.image_classes]
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of what is trained and validated on: names, classes, groups and masks; a resumed run must have the same."""
+        facts = {fact.name: sorted((fact.mask_values or {}).items()) for fact in self.survey.facts}
+        lines = [
+            repr((part, sample.name, sample.image_class, sample.group, facts[sample.name]))
+            for part, samples in (("training", self.training), ("validation", self.validation))
+            for sample in samples.samples
+        ]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def make_plan(samples: SampleSet, survey: Survey, settings: TrainSettings, *, name: str, start: Card | None = None) -> TrainPlan:
+    """Plan a run, or refuse.
+
+    Parameters
+    ----------
+    samples : SampleSet
+        All samples that were given.
+    survey : Survey
+        Of these samples; see :func:`~napari_resformer.samples.survey.iter_survey`.
+    settings : TrainSettings
+        What to do.
+    name : str
+        Name of the model to be.
+    start : Card, optional
+        Of the model to start from.
+
+    Raises
+    ------
+    ValueError
+        If the samples do not allow to train; the message says what is missing.
+    """
+    settings = settings.following(start)
+    if faults := [fact.fault for fact in survey.facts if fact.fault]:
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise ValueError("; ".join(faults[:3]) + more)
+    annotated = survey.annotated(samples)
+    if not annotated.samples:
+        raise ValueError(f"nothing in {samples.name} has a mask or an image class; annotate at least two images")
+    if settings.freeze_encoder and start is None:
+        raise ValueError("the encoder can be frozen only if there is a model to start from; name one, or let it learn")
+    masked = {fact.name for fact in survey.facts if fact.mask_values is not None}
+    training, validation = split_samples(
+        annotated, folds=settings.folds, val_folds=settings.val_folds, seed=settings.seed, masked=masked
+    )
+    used = annotated.subset([*training.samples, *validation.samples])
+    facts = survey.of(used.samples)
+    classes = tuple(sorted({sample.image_class for sample in used.samples if sample.image_class is not None}))
+    if len(classes) == 1:
+        raise ValueError(
+            f"every image has the image class {classes[0]}; a class needs another to be told from: add images of a second "
+            "class, or take the class out to train on the masks alone"
+        )
+    if not classes and not facts.mask_values:
+        raise ValueError("no mask holds a painted pixel and no image has a class; there is nothing to learn: annotate some")
+    training, validation = (SampleSet(part.name, part.samples, classes, part.notes) for part in (training, validation))
+    return TrainPlan(settings, training, validation, survey, _card(name, training, validation, facts, settings, start))
+
+
+def considered(samples: SampleSet, settings: TrainSettings) -> SampleSet:
+    """Return the samples that a run with these settings reads: those of its folds."""
+    if settings.folds is None:
+        return samples
+    return select_folds(samples, [*settings.folds, *(settings.val_folds or ())])
+
+
+def common_pixel_size(sizes: Sequence[PixelSize | None]) -> float | None:
+    """Return the pixel size in micrometres where all are known and alike, else None."""
+    known = [sqrt(size[0] * size[1]) for size in sizes if size is not None]
+    if not known or len(known) < len(sizes) or max(known) > ALIKE * min(known):
+        return None
+    return round(sum(known) / len(known), 6)
+
+
+def _card(
+    name: str, training: SampleSet, validation: SampleSet, facts: Survey, settings: TrainSettings, start: Card | None
+) -> Card:
+    mask_classes = _mask_classes(facts.mask_values, settings.mask_classes, start)
+    channels = _channels(facts, settings.colour, start)
+    sizes = {
+        "in_channels": len(channels), "mask_classes": len(mask_classes), "image_classes": len(training.image_classes)
+    }  # fmt: skip
+    if start is None:
+        network = ResFormerConfig.preset(settings.preset, **sizes)
+        normalisation = Normalisation(per_channel=channels != COLOUR and len(channels) > 1)
+    else:
+        network, normalisation = start.network.model_copy(update=sizes), start.normalisation
+    counts = Counter(sample.image_class for sample in training.samples if sample.image_class is not None)
+    return Card(
+        name=name,
+        network=network,
+        mask_classes=mask_classes,
+        image_classes=training.image_classes,
+        channels=channels,
+        normalisation=normalisation,
+        input_mode=settings.mode,
+        input_size=settings.size,
+        pixel_size=common_pixel_size([fact.pixel_size for fact in facts.facts]),
+        notice=start.notice if start else "",
+        data=(DataSource(name=training.name), *(start.data if start else ())),
+        training={
+            "settings": settings.model_dump(mode="json"),
+            "training_images": len(training.samples),
+            "training_groups": len({sample.group for sample in training.samples}),
+            "validation_images": len(validation.samples),
+            "validation_groups": len({sample.group for sample in validation.samples}),
+            "validation_names": [sample.name for sample in validation.samples],
+            "class_counts": dict(sorted(counts.items())),
+        },
+    )
+
+
+def _mask_classes(values: Mapping[int, int], named: Sequence[str], start: Card | None) -> tuple[str, ...]:
+    """Name the label values: as told, else as the model to start from does if it has enough, else by number."""
+    top = max(values, default=0)
+    if named and top > len(named):
+        raise ValueError(
+            f"the masks hold label values up to {top}, but {len(named)} mask classes are named "
+            f"({', '.join(named)}); name {top}, or merge the values"
+        )
+    if top > MAX_MASK_VALUE:
+        raise ValueError(
+            f"the masks hold label values up to {top}; values are mask classes, not object numbers: at most {MAX_MASK_VALUE}. "
+            "Give all objects of a class the same value"
+        )
+    if named:
+        return tuple(named)
+    if start is not None and top <= len(start.mask_classes):
+        return start.mask_classes
+    return tuple(f"class {value}" for value in range(1, max(top, 1) + 1))
+
+
+def _channels(facts: Survey, colour: bool | None, start: Card | None) -> tuple[str, ...]:
+    """Name the channels of the model to be: as told, else as the model to start from if that fits, else as the images."""
+    if colour is None and start is not None:
+        fits = facts.channels == (len(start.channels),) and (facts.colour == (start.channels == COLOUR))
+        if fits or (start.channels == COLOUR and (facts.colour or facts.channels == (1,))):
+            return start.channels
+    if colour or (colour is None and facts.colour):
+        return COLOUR
+    if facts.colour and all(fact.colour or fact.channels == 1 for fact in facts.facts):
+        return ("gray",)
+    if len(facts.channels) > 1:
+        raise ValueError(
+            f"the images have {' or '.join(map(str, facts.channels))} channels and are not in colour; "
+            "give all the same number of channels"
+        )
+    count = facts.channels[0]
+    return ("gray",) if count == 1 else tuple(f"channel {number}" for number in range(count))

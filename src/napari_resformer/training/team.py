@@ -1,0 +1,150 @@
+"""The processes that train together: one, unless the command line asked for more devices or nodes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import distributed, nn
+
+from napari_resformer.devices import NumberFormat
+
+Value = TypeVar("Value")
+Event = TypeVar("Event")
+
+_PATIENCE = timedelta(hours=6)  # processes wait for each other while one reads or writes
+
+
+class Team:
+    """A process among those that train together.
+
+    All processes run the same job and yield the same number of events, so that after each event all can agree to stop.
+
+    Parameters
+    ----------
+    fabric : Fabric
+        Launched, if there is more than one process.
+    """
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.rank = fabric.global_rank
+        self.size = fabric.world_size
+        self.device: torch.device = fabric.device
+
+    @classmethod
+    def assemble(cls, device: str, precision: NumberFormat, *, devices: int = 1, nodes: int = 1) -> Team:
+        """Start the processes, which run this very program once more each, and connect them.
+
+        Parameters
+        ----------
+        device : str
+            A torch device, as in :attr:`~napari_resformer.devices.Device.name`.
+        precision : str
+            By Fabric's name.
+        devices, nodes : int
+            Devices on each node, and nodes. On each further node the same command has to be started by a scheduler
+            (Slurm, torchrun) that says in the environment which node it is.
+        """
+        kind, _, number = device.partition(":")
+        if devices * nodes == 1:
+            return cls(Fabric(accelerator=kind, devices=[int(number)] if number and kind == "cuda" else 1, precision=precision))
+        backend = "nccl" if kind == "cuda" else "gloo"
+        strategy = DDPStrategy(process_group_backend=backend, timeout=_PATIENCE)
+        fabric = Fabric(accelerator=kind, devices=devices, num_nodes=nodes, precision=precision, strategy=strategy)
+        fabric.launch()
+        team = cls(fabric)
+        if team.rank:
+            _follow_the_first()
+        return team
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that yields events and writes files."""
+        return self.rank == 0
+
+    def prepare(self, network: nn.Module) -> nn.Module:
+        """Make batch norms take their statistics over all processes, where the device can."""
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network) if self.size > 1 and self.device.type == "cuda" else network
+
+    def in_step(self, job: Iterator[Event]) -> Iterator[Event]:
+        """Hand the events of a job on in the first process; all stop together when that one is closed."""
+        try:
+            for event in job:
+                if self.leads:
+                    try:
+                        yield event
+                    except GeneratorExit:
+                        self._agree(True)
+                        raise
+                if self._agree(False):
+                    return
+        finally:
+            job.close()  # type: ignore[attr-defined]
+            if self.size > 1 and distributed.is_initialized():
+                distributed.destroy_process_group()
+
+    def share_out(self, items: Sequence[Value]) -> list[Value | None]:
+        """Return this process's items, filled up with None so that all have the same number."""
+        rounds = -(-len(items) // self.size)
+        own: list[Value | None] = list(items[self.rank :: self.size])
+        return own + [None] * (rounds - len(own))
+
+    def gather(self, values: Sequence[Value]) -> list[Value]:
+        """Put together what all processes made of their shares, in the order of the items that were shared out."""
+        if self.size == 1:
+            return list(values)
+        parts: list[Any] = [None] * self.size
+        distributed.all_gather_object(parts, list(values))
+        rounds = max(map(len, parts), default=0)
+        return [part[place] for place in range(rounds) for part in parts if place < len(part)]
+
+    def first(self, function: Callable[[], Value]) -> Value:
+        """Let the first process do something, and all have its result or its error."""
+        if self.size == 1:
+            return function()
+        outcome: list[Any] = [None, None]
+        if self.leads:
+            try:
+                outcome[0] = function()
+            except (ValueError, OSError) as error:
+                outcome[1] = error
+        distributed.broadcast_object_list(outcome, src=0)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]
+
+    def align(self, network: nn.Module) -> None:
+        """Give all processes the running statistics of the first: each has seen other crops."""
+        if self.size > 1:
+            for buffer in network.buffers():
+                distributed.broadcast(buffer, src=0)
+
+    def _agree(self, stop: bool) -> bool:
+        if self.size == 1:
+            return stop
+        flag = torch.tensor(int(stop), device=self.device)
+        distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
+        return bool(flag)
+
+
+def _follow_the_first() -> None:
+    """Leave Ctrl-C to the first process, which tells the others; and end with it, should it be killed."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="resformer-parent-watch", daemon=True).start()
