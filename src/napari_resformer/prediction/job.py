@@ -137,14 +137,15 @@ def run_plan(
         if store.folder is not None:
             yield MaskOpened(store.levels, str(store.folder), store.state is not None)
         if store.finished is not None:
-            yield Finished(_stored_result(store, plan))
-            return
-        with Writer() as writer:
-            run = _Run(model, plan, store, writer)
-            yield from run.events()
-        said = provenance(model, plan, run.scores, time.perf_counter() - begin, tile=run.tile, store=store.folder)
-        store.finish(said, run.pixels)
-        yield Finished(_result(store, plan, run.scores, said, run.pixels))
+            result = _stored_result(store, plan)
+        else:
+            with Writer() as writer:
+                run = _Run(model, plan, store, writer)
+                yield from run.events()
+            said = provenance(model, plan, run.scores, time.perf_counter() - begin, tile=run.tile, store=store.folder)
+            store.finish(said, run.pixels)
+            result = _result(store, plan, run.scores, said, run.pixels)
+    yield Finished(result)  # once the store is closed: who takes the result leaves the generator here
 
 
 def _result(

@@ -256,7 +256,8 @@ class Restorer:
         _, height, width = block.logits.shape
         known = np.empty((self._classes, above + height, left + width), np.float32)
         known[:, above:, left:] = block.logits
-        known[:, above:, :left] = self._left[:, :, self._left.shape[2] - left :]
+        if left:
+            known[:, above:, :left] = self._left[:, :, -left:]
         depth = self._margins[0]
         known[:, :above] = self.above[:, depth - above :, block.columns.start - left : block.columns.stop]
         kept = min(depth, block.rows.stop)
