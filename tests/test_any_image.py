@@ -85,7 +85,7 @@ def test_channels_by_name_and_in_another_order(random_model) -> None:
     assert "Cy5 as red, GFP as green, DAPI as blue" in plan.lines()[1]
     chosen = nr.predict(random_model, named, channels=["Cy5", 1, "dapi"], device="cpu")
     np.testing.assert_array_equal(chosen.mask, nr.predict(random_model, array[::-1], axes="CYX", device="cpu").mask)
-    with pytest.raises(ValueError, match="no channel 'RFP'.*DAPI, GFP, Cy5"):
+    with pytest.raises(ValueError, match=r"no channel 'RFP'.*DAPI, GFP, Cy5"):
         nr.predict(random_model, named, channels=["RFP", "GFP", "DAPI"], device="cpu")
 
 

@@ -11,4 +11,4 @@ _MICROMETRES = {
 
 def micrometres(unit: str) -> float | None:
     """Return how many micrometres a unit is; None where it is no known length (``pixel``, for instance)."""
-    return _MICROMETRES.get(unit.strip().replace("\u03bc", "µ").casefold())
+    return _MICROMETRES.get(unit.strip().casefold().replace("\u03bc", "µ"))  # case folding makes a Greek mu of the sign

@@ -64,7 +64,9 @@ def plan_job(request: Request) -> Iterator[Finished[Plan]]:
     yield Finished(request.plan())
 
 
-def predict_job(request: Request, earlier: Sequence[Earlier] = ()) -> Iterator[MaskOpened | Progress | PlaneDone | Finished[LabelsData]]:
+def predict_job(
+    request: Request, earlier: Sequence[Earlier] = ()
+) -> Iterator[MaskOpened | Progress | PlaneDone | Finished[LabelsData]]:
     """Plan, load the model, predict, and prepare the Labels layer."""
     from napari_resformer.model.library import load_model
     from napari_resformer.prediction.job import run_plan
