@@ -99,6 +99,6 @@ def test_closing_the_generator_cancels(random_model, picture) -> None:
 
 def test_events_end_with_the_result(random_model, picture) -> None:
     events = list(nr.iter_predict(random_model, picture, tile=64, device="cpu"))
-    assert [event.done for event in events if isinstance(event, Progress)][-1] == 3 * 4
+    assert [event.done for event in events if isinstance(event, Progress)][-1] == 3 * 3
     assert sum(isinstance(event, PlaneDone) for event in events) == 1
     assert isinstance(events[-1], Finished)

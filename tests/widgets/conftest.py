@@ -100,7 +100,7 @@ class SlowJob:
         self.started, self.go_on, self.closed = threading.Event(), threading.Event(), threading.Event()
         self.closed_in: threading.Thread | None = None
 
-    def __call__(self, model: Any, plan: Any) -> Iterator[Any]:
+    def __call__(self, model: Any, plan: Any, **_: Any) -> Iterator[Any]:
         from napari_resformer.events import Finished, Progress
         from napari_resformer.prediction.result import PredictResult, provenance
 

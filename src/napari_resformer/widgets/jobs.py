@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_resformer.events import Finished, PlaneDone, Progress
+from napari_resformer.events import Finished, MaskOpened, PlaneDone, Progress
 from napari_resformer.images.image import Image, from_array
 from napari_resformer.widgets.result_layer import Earlier, LabelsData, labels_data
 
@@ -64,7 +64,9 @@ def plan_job(request: Request) -> Iterator[Finished[Plan]]:
     yield Finished(request.plan())
 
 
-def predict_job(request: Request, earlier: Sequence[Earlier] = ()) -> Iterator[Progress | PlaneDone | Finished[LabelsData]]:
+def predict_job(
+    request: Request, earlier: Sequence[Earlier] = ()
+) -> Iterator[MaskOpened | Progress | PlaneDone | Finished[LabelsData]]:
     """Plan, load the model, predict, and prepare the Labels layer."""
     from napari_resformer.model.library import load_model
     from napari_resformer.prediction.job import run_plan

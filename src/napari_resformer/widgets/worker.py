@@ -10,11 +10,11 @@ from typing import Any
 from napari.qt.threading import GeneratorWorker, create_worker
 from qtpy.QtCore import QObject, Signal, Slot  # type: ignore[attr-defined]
 
+from napari_resformer.devices import is_out_of_memory
 from napari_resformer.events import Failed, Progress
 
 _SHORTEST_PAUSE = 0.05  # seconds between two progress events that reach the GUI; all other events reach it
 _REFUSALS = (ValueError, TypeError, OSError)
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "unable to allocate")
 
 
 class Job(QObject):
@@ -145,7 +145,7 @@ def _close(job: Any) -> None:
 def in_words(error: BaseException) -> str:
     """Return what went wrong and what to do about it."""
     text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or any(words in text.casefold() for words in _NO_MEMORY):
+    if is_out_of_memory(error):
         return (
             "There was not enough memory. Choose the CPU as the device, or a smaller tile in "
             "Preferences > Plugin Preferences > ResFormer, or close other programs; then press Run again."
