@@ -112,7 +112,8 @@ class SlowJob:
             scores = np.full((*plan.image.loop_shape, len(plan.card.image_classes)), 1 / 3, np.float32)
             mask = np.ones(plan.image.mask_shape, np.uint8)
             told = provenance(model, plan, scores, 1.0)
-            yield Finished(PredictResult(mask, scores, plan.card.image_classes, plan.card.mask_classes, told))
+            counts = (0, mask.size)
+            yield Finished(PredictResult(mask, scores, plan.card.image_classes, plan.card.mask_classes, told, counts))
         finally:
             self.closed_in = threading.current_thread()
             self.closed.set()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import ceil
+
 from napari_resformer.images.image import MIN_PLANE_SIDE, Image
 
 _FINE_ENOUGH = 1.1
@@ -31,3 +34,13 @@ def suitable_level(image: Image, pixel_size: float | None) -> Image:
         if candidate.loop_shape == image.loop_shape:  # a level with fewer planes cannot stand for all
             best = candidate
     return best
+
+
+def part_at_level(image: Image, ranges: Mapping[str, slice]) -> Image:
+    """Return a part of an image, named by its pixels of the full resolution, at the level that the image is."""
+    factors = dict(zip(image.axes, image.level_factors, strict=True))
+    scaled = {}
+    for axis, part in ranges.items():
+        start = min(int(part.start / factors[axis]), image.size(axis) - 1)
+        scaled[axis] = slice(start, max(min(ceil(part.stop / factors[axis]), image.size(axis)), start + 1))
+    return image.part(scaled) if ranges else image

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,7 @@ def write_mask(mask: Any, image: Image, path: Path, note: str = "") -> None:
         else:
             tifffile.imwrite(
                 file, _tiles(mask, image.mask_shape), shape=image.mask_shape, dtype=np.uint8, tile=(_TILE, _TILE), ome=True,
-                photometric="minisblack", compression="zlib", metadata=metadata,
-                bigtiff=np.prod(image.mask_shape, dtype=float) > 2**31,
+                photometric="minisblack", compression="zlib", metadata=metadata, bigtiff=prod(image.mask_shape) > 2**31,
             )  # fmt: skip
 
 

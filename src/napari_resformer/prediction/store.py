@@ -181,11 +181,15 @@ def open_store(
 
 
 def can_resume(folder: Path, fingerprint: dict[str, Any]) -> bool:
-    """Return whether a folder holds an unfinished run of just this model, image and settings."""
-    if not _exists(folder):
+    """Return whether a folder holds an unfinished run of just this model, image and settings, that nobody carries on."""
+    try:
+        stored = _stored(folder) if _exists(folder) else {}
+        if not stored or stored.get("complete") or stored.get("fingerprint") != fingerprint:
+            return False
+        with _locked(folder / _PRIVATE / "lock", folder):
+            return True
+    except (OSError, ValueError, KeyError):  # another run, or something else
         return False
-    stored = _stored(folder)
-    return bool(stored) and not stored.get("complete") and stored.get("fingerprint") == fingerprint
 
 
 def _exists(folder: Path) -> bool:

@@ -16,12 +16,12 @@ from napari_resformer.model.card import Card
 RUN, CANCEL, CANCELLING = "Run", "Cancel", "Cancelling …"
 
 
-def make_fields(layers: Any, models: Any, device: str) -> list[Any]:
-    """Return the fields ``image``, ``model``, ``axes``, ``device`` and ``run``.
+def make_fields(layers: Any, models: Any, regions: Any, device: str) -> list[Any]:
+    """Return the fields ``image``, ``model``, ``axes``, ``region``, ``device`` and ``run``.
 
     Parameters
     ----------
-    layers, models : callable
+    layers, models, regions : callable
         Take a field and return what it offers.
     device : str
         What is chosen at first.
@@ -34,6 +34,13 @@ def make_fields(layers: Any, models: Any, device: str) -> list[Any]:
             label="Axes",
             tooltip="One letter a dimension of the image: T time, Z depth, P any other loop, C channels, Y and X.\n"
             "Read from the layer where it says enough. Empty: read from the layer again.",
+        ),
+        ComboBox(
+            name="region",
+            label="Region",
+            choices=regions,
+            nullable=False,
+            tooltip="What to look at. A part has brightness statistics and scores of its own.",
         ),
         ComboBox(
             name="device",

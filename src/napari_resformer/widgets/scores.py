@@ -110,7 +110,8 @@ class ScorePanel(QWidget):
         """Show the scores of one plane of a result."""
         scores = np.asarray(stored["scores"], float)[index]
         classes = [str(name) for name in stored["classes"]]
-        where = ", ".join(f"{axis} {step}" for axis, step in zip(stored["plane_axes"], index, strict=True))
+        begin = dict(zip(stored["image"]["axes"], stored["image"].get("start") or (), strict=False))
+        where = ", ".join(f"{axis} {step + begin.get(axis, 0)}" for axis, step in zip(stored["plane_axes"], index, strict=True))
         self.caption.say(f"{layer.name}" + (f", plane {where}" if where else ""))
         if not classes:
             self.headline.say("Mask only: this model has no image classes")
