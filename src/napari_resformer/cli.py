@@ -93,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="UM",
         help="micrometres a pixel, or Y,X; overrides the file (unknown: taken to be the model's)",
     )
+    predict.add_argument(
+        "--zoom",
+        type=_positive,
+        metavar="X",
+        help="let the network see the image X times as large; 0.5 where objects are twice as large, in pixels, as the model's",
+    )
     predict.add_argument("--tile", type=int, metavar="N", help="pixels on a side that one pass of the network owns")
     predict.add_argument("--overwrite", action="store_true", help="replace results that exist")
     predict.add_argument("--resume", action="store_true", help="keep results that are done, go on where a run was cut off")
@@ -223,7 +229,9 @@ def _predict_image(
     from napari_resformer.prediction.fingerprint import differences, fingerprint
     from napari_resformer.prediction.plan import LARGE_MASK, make_plan
 
-    plan = make_plan(model.card, image, channels=options.channels, device=options.device, tile=options.tile)
+    plan = make_plan(
+        model.card, image, channels=options.channels, device=options.device, tile=options.tile, zoom=options.zoom
+    )  # fmt: skip
     if target.suffix == ".zarr":
         return _score_rows(name, _run_plan(model, plan, name, out=target, overwrite=options.overwrite, resume=options.resume))
     made_of = fingerprint(model, plan)

@@ -192,6 +192,27 @@ def test_images_that_cannot_work_are_refused_in_words(qtbot: Any, make_widget: A
     assert len(viewer.layers) == 1
 
 
+def test_the_zoom_is_kept_for_its_layer(qtbot: Any, make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    first, second = add_image(viewer, "gray"), add_image(viewer, "rgb")
+    widget = make_widget(viewer)
+    widget.image.value = first
+    widget.zoom.value = "twice"
+    run(widget)
+    assert "zoom 'twice' is no number" in widget.message
+    widget.zoom.value = "2"
+    qtbot.waitUntil(lambda: "Zoom 2:" in widget.plan_text, timeout=20_000)
+    widget.image.value = second
+    assert widget.zoom.value == ""
+    widget.image.value = first
+    assert widget.zoom.value == "2"
+    run(widget)
+    result = viewer.layers[-1]
+    assert result.data.shape == first.data.shape
+    sees = result.metadata["napari_resformer"]["settings"]["network_sees"]
+    assert sees == [2 * side for side in first.data.shape]
+
+
 def test_no_image_and_then_one(qtbot: Any, make_widget: Any, run: Any) -> None:
     viewer = ViewerModel()
     widget = make_widget(viewer)

@@ -38,6 +38,7 @@ def predict(
     pixel_size: float | PixelSize | None = None,
     device: str = "auto",
     tile: int | None = None,
+    zoom: float | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -62,6 +63,9 @@ def predict(
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     tile : int, optional
         Pixels on a side that one pass of the network owns.
+    zoom : float, optional
+        How many times as large, on a side, the network is to see the image; overrides the pixel sizes. 0.5 where objects are
+        twice as large, in pixels, as those that the model was trained on.
     out : str or Path, optional
         A zarr store that the mask is written to, tile by tile, instead of memory: ``.zarr`` makes an array, ``.ome.zarr``
         an OME-Zarr pyramid.
@@ -84,7 +88,7 @@ def predict(
         If ``out`` exists and neither ``overwrite`` nor ``resume`` is True.
     """
     for event in iter_predict(
-        model, array, axes=axes, channels=channels, pixel_size=pixel_size, device=device, tile=tile, out=out,
+        model, array, axes=axes, channels=channels, pixel_size=pixel_size, device=device, tile=tile, zoom=zoom, out=out,
         overwrite=overwrite, resume=resume,
     ):  # fmt: skip
         if isinstance(event, Finished):
@@ -101,6 +105,7 @@ def iter_predict(
     pixel_size: float | PixelSize | None = None,
     device: str = "auto",
     tile: int | None = None,
+    zoom: float | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -123,7 +128,7 @@ def iter_predict(
         image = from_array(array, axes, pixel_size=size)
     else:
         image = replace(array, axes=axes or array.axes, pixel_size=size or array.pixel_size)
-    plan = make_plan(model.card, image, channels=channels, device=device, tile=tile)
+    plan = make_plan(model.card, image, channels=channels, device=device, tile=tile, zoom=zoom)
     yield from run_plan(model, plan, out=out, overwrite=overwrite, resume=resume)
 
 

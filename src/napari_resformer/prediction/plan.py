@@ -125,6 +125,7 @@ def make_plan(
     channels: Sequence[int | str] | None = None,
     device: str = "auto",
     tile: int | None = None,
+    zoom: float | None = None,
 ) -> Plan:
     """Plan a prediction; reads a small sample of the pixels and loads torch to look for devices.
 
@@ -140,6 +141,9 @@ def make_plan(
         See :func:`~napari_resformer.devices.choose_device`.
     tile : int, optional
         Pixels on a side that one pass owns; rounded up to the network's stride.
+    zoom : float, optional
+        How many times as large, on a side, the network is to see the image: 0.5 where objects are twice as large, in
+        pixels, as those that the model was trained on. When left out, the pixel sizes of image and model decide.
 
     Returns
     -------
@@ -148,17 +152,18 @@ def make_plan(
     Raises
     ------
     ValueError
-        If channels, device or tile do not fit, or the first plane has no finite pixel.
+        If channels, device, tile or zoom do not fit, or the first plane has no finite pixel.
     """
     resize = card.input_mode == "resize"
-    image, choice = _level(card, image)
+    _check_zoom(card, zoom)
+    image, choice = _level(card, image, zoom)
     rule = match_channels(image, card.channels, channels)
     where = choose_device(device)
     stride = card.network.stride
     if tile is not None and tile < stride:
         raise ValueError(f"tile {tile} is too small; give at least {stride} pixels, 512 to 2048 is usual")
     shape = image.plane_shape
-    grid = Grid(shape, fitted_shape(shape, card.input_size) if resize else _native_shape(card, image))
+    grid = Grid(shape, fitted_shape(shape, card.input_size) if resize else _native_shape(card, image, zoom))
     scaling = _first_statistics(card, image, rule, grid)
     notes = []
     if scaling.nonfinite > 0:
@@ -166,7 +171,7 @@ def make_plan(
     if (scaling.high <= scaling.low).all():
         notes.append("The image is constant; there is nothing to find in it")
     if not resize:
-        notes.append(_pixel_size_note(card, image, grid))
+        notes.append(_pixel_size_note(card, image, grid, zoom))
     if choice:
         notes.append(choice)
     if prod(image.plane_shape if resize else grid.target) > SAMPLE_PIXELS:
@@ -184,13 +189,27 @@ def make_plan(
     )  # fmt: skip
 
 
-def _level(card: Card, image: Image) -> tuple[Image, str]:
+def _check_zoom(card: Card, zoom: float | None) -> None:
+    if zoom is None:
+        return
+    if not 1 / _MOST_ENLARGED <= zoom <= _MOST_ENLARGED:
+        raise ValueError(
+            f"zoom {zoom:g} is out of range; give a number from {1 / _MOST_ENLARGED:g} to {_MOST_ENLARGED}, 1 for the image as "
+            "it is, 0.5 where objects are twice as large, in pixels, as those that the model was trained on"
+        )
+    if card.input_mode == "resize":
+        raise ValueError(f"{card.name} resizes each plane to {card.input_size} px, so that a zoom does nothing; leave it out")
+
+
+def _level(card: Card, image: Image, zoom: float | None) -> tuple[Image, str]:
     """Return the level of a pyramid that suits the model, and why in words."""
     if not image.pyramid or image.level:
         return image, ""
     count = len(image.pyramid)
     if card.input_mode == "resize":
         return image, f"Pyramid of {count} levels: the full resolution is used"
+    if zoom is not None:
+        return image, f"Pyramid of {count} levels: the full resolution is used, since a zoom was given"
     chosen = suitable_level(image, card.pixel_size)
     if card.pixel_size is None or image.pixel_size is None:
         return (
@@ -200,8 +219,16 @@ def _level(card: Card, image: Image) -> tuple[Image, str]:
     return chosen, f"Pyramid of {count} levels: level {chosen.level} is the coarsest that is as fine as the model needs"
 
 
-def _native_shape(card: Card, image: Image) -> tuple[int, int]:
-    """Return the shape of a plane at the model's pixel size; its own where that is unknown or the same."""
+def _native_shape(card: Card, image: Image, zoom: float | None) -> tuple[int, int]:
+    """Return the shape of a plane at the model's pixel size or the zoom; its own where neither is known or nothing changes."""
+    if zoom is not None:
+        zoomed = round(image.plane_shape[0] * zoom), round(image.plane_shape[1] * zoom)
+        if min(zoomed) < MIN_PLANE_SIDE:
+            raise ValueError(
+                f"at zoom {zoom:g} the planes of {image.name} become {zoomed[1]} × {zoomed[0]} px; at least {MIN_PLANE_SIDE} px "
+                "on a side are needed: give a larger zoom"
+            )
+        return zoomed
     if card.pixel_size is None or image.pixel_size is None:
         return image.plane_shape
     factors = [size / card.pixel_size for size in image.pixel_size]
@@ -224,9 +251,15 @@ def _first_statistics(card: Card, image: Image, rule: ChannelRule, grid: Grid) -
     return measure(ResampledPlane(plane.read, grid, plane.where), rule, card.normalisation, _QUICK_SAMPLE)
 
 
-def _pixel_size_note(card: Card, image: Image, grid: Grid) -> str:
+def _pixel_size_note(card: Card, image: Image, grid: Grid, zoom: float | None) -> str:
+    if zoom is not None:
+        height, width = grid.target
+        return f"Zoom {zoom:g}: the network sees planes of {width} × {height} px; the mask has the pixels of the image"
     if card.pixel_size is None:
-        return "Pixel size: the model does not state one; objects should be about as large, in pixels, as in its training images"
+        return (
+            "Pixel size: the model does not state one; objects should be about as large, in pixels, as in its training images, "
+            "else set the zoom"
+        )
     if image.pixel_size is None:
         return f"Pixel size: unknown, taken to be the model's {card.pixel_size:g} µm"
     if grid.same:

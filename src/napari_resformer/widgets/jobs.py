@@ -46,6 +46,8 @@ class Request:
         The file that the image was read from.
     folder : str
         Where large masks go that have no place beside their image; may be empty.
+    zoom : float, optional
+        How many times as large the network is to see the image; None to follow the pixel sizes.
     """
 
     image: Image
@@ -55,6 +57,7 @@ class Request:
     region: Region = field(default_factory=Region)
     source: str | None = None
     folder: str = ""
+    zoom: float | None = None
 
     def plan(self) -> Plan:
         """Plan the prediction; reads a sample of the pixels."""
@@ -63,10 +66,9 @@ class Request:
 
         card, image = find_model(self.model).card, self.image
         if self.region.ranges:
-            image = part_at_level(
-                suitable_level(image, card.pixel_size if card.input_mode == "native" else None), self.region.ranges
-            )
-        return make_plan(card, image, device=self.device, tile=self.tile)
+            follows = card.input_mode == "native" and self.zoom is None
+            image = part_at_level(suitable_level(image, card.pixel_size if follows else None), self.region.ranges)
+        return make_plan(card, image, device=self.device, tile=self.tile, zoom=self.zoom)
 
     def store(self, model: Model, plan: Plan) -> Path | None:
         """Return where the mask is written to; None where it is small enough for memory."""

@@ -53,13 +53,14 @@ class SegmentClassify(Container[Any]):
 
     Attributes
     ----------
-    image, model, axes, region, device, run
+    image, model, axes, region, zoom, device, run
         The fields, as magicgui widgets; ``run`` starts, and cancels while :attr:`busy`.
     """
 
     image: ComboBox
     model: ComboBox
     axes: LineEdit
+    zoom: LineEdit
     region: ComboBox
     device: ComboBox
     run: PushButton
@@ -70,6 +71,7 @@ class SegmentClassify(Container[Any]):
         self._attached = False
         self._entries: dict[str, ModelEntry] = {}
         self._typed: dict[Any, str] = {}  # axes that the user typed, by the layer's id
+        self._zooms: dict[Any, str] = {}  # and zooms
         self._watched: Any = None
         self._job: Job | None = None
         self._running_on: Any = None
@@ -104,6 +106,8 @@ class SegmentClassify(Container[Any]):
         self.region.changed.connect(self._field_changed)
         self.model.changed.connect(self._model_changed)
         self.axes.changed.connect(self._axes_changed)
+        self.zoom.changed.connect(self._zoom_changed)
+        self.zoom.native.setPlaceholderText("by pixel size")
         self.device.changed.connect(self._field_changed)
         self.run.changed.connect(self._press)
         lifetime = Lifetime(self.native)
@@ -204,6 +208,7 @@ class SegmentClassify(Container[Any]):
     def _connections(self) -> list[tuple[Any, Any]]:
         viewer = self._viewer
         layers = viewer.layers.events
+        camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it
         return [
             (layers.inserted, self.reset_choices),
             (layers.removed, self._removed),
@@ -212,8 +217,8 @@ class SegmentClassify(Container[Any]):
             (viewer.layers.selection.events.active, self._active_changed),
             (viewer.dims.events.current_step, self._step_changed),
             (viewer.dims.events.ndisplay, self._look_later),
-            (viewer.camera.events.center, self._look_later),
-            (viewer.camera.events.zoom, self._look_later),
+            (camera.events.center, self._look_later),
+            (camera.events.zoom, self._look_later),
             (viewer.events.theme, self._use_theme),
         ]
 
@@ -289,7 +294,14 @@ class SegmentClassify(Container[Any]):
         with self.axes.changed.blocked():
             self.axes.value = "" if layer is None else self._typed.get(layer.unique_id) or fields.guessed_axes(layer)
         self.axes.native.setPlaceholderText("" if layer is None else fields.axes_hint(layer))
+        with self.zoom.changed.blocked():
+            self.zoom.value = "" if layer is None else self._zooms.get(layer.unique_id, "")
         self._offer_regions()
+        self._field_changed()
+
+    def _zoom_changed(self, typed: str) -> None:
+        if self.image.value is not None:
+            self._zooms[self.image.value.unique_id] = typed
         self._field_changed()
 
     def _axes_changed(self, typed: str) -> None:
@@ -320,6 +332,7 @@ class SegmentClassify(Container[Any]):
 
     def _removed(self, event: Any) -> None:
         self._typed.pop(event.value.unique_id, None)
+        self._zooms.pop(event.value.unique_id, None)
         if event.value is self._shown:
             self._shown = None
             self._scores.clear()
@@ -386,8 +399,9 @@ class SegmentClassify(Container[Any]):
         region = Region() if chosen == WHOLE else take_region(chosen, image, layer, self._viewer.dims.point)
         settings, source = read_settings(), getattr(layer.source, "path", None)
         return Request(
-            image, model, self.device.value, settings.tile_size, region, str(source) if source else None, settings.result_folder
-        )
+            image, model, self.device.value, settings.tile_size, region, str(source) if source else None,
+            settings.result_folder, fields.typed_zoom(self.zoom.value),
+        )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------------------ run
     def _press(self, *_: Any) -> None:
