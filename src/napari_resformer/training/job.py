@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -159,7 +159,7 @@ def _train(
         trainer.load(run.load())
         done = trainer.progress.epoch
         yield Notice(f"the run in {run.path} goes on after epoch {done} of {settings.epochs}")
-        team.first(partial(run.record, trainer.progress.history))
+        team.first(partial(trainer.write_progress, run, best=True))  # a kill may have come between two files
     while not trainer.progress.has_ended(settings):
         begin = time.perf_counter()
         trainer.progress.epoch += 1
@@ -277,7 +277,7 @@ class _Trainer:
         best = done.score > progress.best_score
         if best:
             progress.best_epoch, progress.best_score, progress.best = done.epoch, done.score, stored_weights(self.judged)
-        done = EpochDone(**{**vars(done), "best": best})
+        done = replace(done, best=best)
         progress.history.append(history_row(done))
         return done
 
@@ -298,9 +298,13 @@ class _Trainer:
             ),
             run.checkpoint,
         )
-        if done.best:
+        self.write_progress(run, best=done.best)
+
+    def write_progress(self, run: RunFolder, *, best: bool) -> None:
+        """Write what is made from a checkpoint: the best model, metrics and curves."""
+        if best:
             self.finish().save(run.best, overwrite=True)
-        run.record(progress.history)
+        run.record(self.progress.history)
 
     def snapshot(self) -> Model:
         """Return the model as it stands."""
