@@ -82,9 +82,7 @@ def read_labels(path: Path, images: dict[str, Path]) -> dict[str, dict[str, str]
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not in UTF-8 ({error}); save it as CSV in UTF-8, so that letters keep their meaning"
-        ) from error
+        raise ValueError(f"{path} is not in UTF-8 ({error}); save it as CSV in UTF-8") from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if "filename" not in (reader.fieldnames or ()):
         raise ValueError(
