@@ -18,6 +18,10 @@ from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.split import select_folds
 from napari_resformer.training.settings import TrainSettings
 
+NUMBERS = (
+    "lr", "class-loss-weight", "balance", "average-decay", "weight-decay", "colour-jitter", "stain-jitter", "warmup", "rotation"
+)  # fmt: skip
+
 
 def main() -> None:
     """Print the figures of each fold and of all."""
@@ -27,17 +31,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     for name in ("epochs", "size", "batch", "seed", "patience"):
         parser.add_argument(f"--{name}", type=int)
-    for name in [
-        "lr",
-        "class-loss-weight",
-        "balance",
-        "average-decay",
-        "weight-decay",
-        "colour-jitter",
-        "stain-jitter",
-        "warmup",
-        "rotation",
-    ]:
+    for name in NUMBERS:
         parser.add_argument(f"--{name}", type=float)
     parser.add_argument("--mode", choices=("native", "resize"))
     parser.add_argument("--mask-classes", type=lambda text: tuple(text.split(",")))

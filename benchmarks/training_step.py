@@ -24,7 +24,7 @@ from napari_resformer.devices import choose_device, fast_precision
 from napari_resformer.network import ResFormer
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.survey import iter_survey
-from napari_resformer.training.loader import epoch_batches
+from napari_resformer.training.loader import PlaneReader, epoch_batches
 from napari_resformer.training.losses import MultiTaskLoss, class_weights, tally_step
 from napari_resformer.training.optimise import Optimiser, make_optimizer, make_schedule, running_average
 from napari_resformer.training.plan import TrainPlan, make_plan
@@ -63,8 +63,9 @@ def main() -> None:
 
 
 def batches(plan: TrainPlan) -> Iterator:
+    reader = PlaneReader(plan.card.channels, plan.card.normalisation)
     for epoch in range(1, 10**6):
-        yield from epoch_batches(plan.training, plan.card.channels, plan.card.normalisation, plan.settings, epoch)
+        yield from epoch_batches(plan.training, reader, plan.settings, epoch)
 
 
 def job(plan: TrainPlan, device: str) -> Iterator[float]:
@@ -72,7 +73,7 @@ def job(plan: TrainPlan, device: str) -> Iterator[float]:
     chosen = choose_device(device).name
     team = Team.assemble(chosen, fast_precision(chosen))
     network = ResFormer(plan.card.network).to(memory_format=torch.channels_last)
-    average = AveragedModel(network, avg_fn=partial(running_average, plan.settings.average_decay), use_buffers=True)
+    average = AveragedModel(network, multi_avg_fn=partial(running_average, plan.settings.average_decay), use_buffers=True)
     average.to(team.device)
     module, optimizer = team.fabric.setup(network, make_optimizer(network, plan.settings))
     criterion = MultiTaskLoss(0.25, class_weights(plan.class_counts, plan.settings.balance)).to(team.device)

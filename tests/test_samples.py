@@ -224,7 +224,13 @@ def test_a_folder_with_odd_files_says_so(tmp_path) -> None:
     imageio.imwrite(tmp_path / "masks" / "new.png", np.zeros((8, 8), np.uint8))
     found = last(iter_preflight(read_folder(tmp_path), TrainSettings(size=64)))
     assert "new.png: its mask is 8x8 pixels" in found.refusals[0]
-    with (tmp_path / "labels.csv").open("a") as file:
-        file.write("gone.png,one,\n")
-    with pytest.raises(ValueError, match=r"gone\.png"):
-        read_folder(tmp_path)
+    good = (tmp_path / "labels.csv").read_text(encoding="utf-8")
+    for text, words in (
+        (good + "gone.png,one,\n", r"gone\.png"),
+        (good + "im1.tif,two,\n", "twice"),
+        (good.replace(",", ";"), "commas"),
+        (good.replace("one", "größer").encode("latin-1"), "UTF-8"),
+    ):
+        (tmp_path / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(ValueError, match=words):
+            read_folder(tmp_path)
