@@ -282,8 +282,9 @@ class _Trainer:
         """Take an epoch into the progress; return it with the word on whether it is the best."""
         progress = self.progress
         best = done.score > progress.best_score
-        if best:
-            progress.best_epoch, progress.best_score, progress.best = done.epoch, done.score, stored_weights(self.judged)
+        progress.best_score = max(done.score, progress.best_score)
+        if best or self.plan.settings.keep == "last":
+            progress.best_epoch, progress.best = done.epoch, stored_weights(self.judged)
         done = replace(done, best=best)
         progress.history.append(history_row(done))
         return done
@@ -305,7 +306,7 @@ class _Trainer:
             ),
             run.checkpoint,
         )
-        self.write_progress(run, best=done.best)
+        self.write_progress(run, best=progress.best_epoch == done.epoch)
 
     def write_progress(self, run: RunFolder, *, best: bool) -> None:
         """Write what is made from a checkpoint: the best model, metrics and curves."""
