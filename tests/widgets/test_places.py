@@ -167,6 +167,19 @@ def test_a_large_mask_lies_beside_its_image(make_widget: Any, run: Any, large: P
     assert not large.exists()
 
 
+def test_a_stored_mask_repeats_along_channels(make_widget: Any, run: Any, large: Path) -> None:
+    viewer = ViewerModel()
+    pixels = RNG.integers(0, 255, (2, 3, 40, 56), dtype=np.uint8)
+    viewer.add_image(pixels, name="cells", axis_labels=("z", "c", "y", "x"))
+    widget = make_widget(viewer)
+    run(widget)
+    labels = viewer.layers[-1]
+    assert labels.data.shape == (2, 3, 40, 56)
+    expected = predict(load_model("tiny"), pixels, axes="ZCYX", tile=64, device="cpu").mask
+    for channel in range(3):
+        np.testing.assert_array_equal(np.asarray(labels.data[:, channel]), expected)
+
+
 def test_two_widgets_write_to_two_stores(qtbot: Any, make_widget: Any, large: Path) -> None:
     viewer = ViewerModel()
     viewer.add_image(RNG.integers(0, 255, (300, 200), dtype=np.uint8), name="slide")

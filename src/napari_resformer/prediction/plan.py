@@ -186,7 +186,7 @@ def make_plan(
 
 def _level(card: Card, image: Image) -> tuple[Image, str]:
     """Return the level of a pyramid that suits the model, and why in words."""
-    if not image.pyramid or image.level:
+    if not image.pyramid or image.level or image.start:
         return image, ""
     count = len(image.pyramid)
     if card.input_mode == "resize":
