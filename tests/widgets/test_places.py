@@ -149,6 +149,7 @@ def test_a_large_mask_is_in_a_store_and_goes_on_after_cancel(qtbot: Any, make_wi
     np.testing.assert_allclose(stored["scores"], whole.scores, atol=1e-5)
     assert list(labels.features["pixels"]) == [count for count in whole.pixels[1:] if count]
     run(widget)  # a new one, in the place of the old
+    assert widget.message.startswith("Done"), widget.message
     assert [layer.name for layer in viewer.layers] == ["sli/de", "sli/de · tiny"]
     assert viewer.layers[-1].metadata["napari_resformer"]["store"] == str(large / "sli-de_tiny_mask-2.ome.zarr")
 

@@ -204,6 +204,7 @@ class SegmentClassify(Container[Any]):
     def _connections(self) -> list[tuple[Any, Any]]:
         viewer = self._viewer
         layers = viewer.layers.events
+        camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it
         return [
             (layers.inserted, self.reset_choices),
             (layers.removed, self._removed),
@@ -212,8 +213,8 @@ class SegmentClassify(Container[Any]):
             (viewer.layers.selection.events.active, self._active_changed),
             (viewer.dims.events.current_step, self._step_changed),
             (viewer.dims.events.ndisplay, self._look_later),
-            (viewer.camera.events.center, self._look_later),
-            (viewer.camera.events.zoom, self._look_later),
+            (camera.events.center, self._look_later),
+            (camera.events.zoom, self._look_later),
             (viewer.events.theme, self._use_theme),
         ]
 
