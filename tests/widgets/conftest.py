@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def install_model(user_folder: Path) -> Callable[..., Path]:
     """Put a tiny model with seeded random weights into the test's library."""
 
-    def install(name: str, *, image_classes: tuple[str, ...] = ("left", "middle", "right"), seed: int = 0) -> Path:
+    def install(name: str, *, image_classes: tuple[str, ...] = ("left", "middle", "right"), seed: int = 0, **facts: Any) -> Path:
         import torch
 
         from napari_resformer.model.card import Card
@@ -46,6 +46,7 @@ def install_model(user_folder: Path) -> Callable[..., Path]:
             image_classes=image_classes,
             channels=("red", "green", "blue"),
             notice="Research use only.",
+            **facts,
         )
         return Model(card, network).save(user_folder / f"{name}.safetensors")
 

@@ -267,6 +267,8 @@ class _Run:
             self._place = one.then
             self._writer.do(self._composer.end_row, one.then, self._answers() if self._store.due else None)
         yield Progress(self._done, max(self._total, self._done), "tile")
+        if finished:
+            self._writer.drain()
         for plane in finished:
             yield PlaneDone(self._indices[plane], tuple(map(float, self._scores[plane])))
 

@@ -203,7 +203,7 @@ def _check_zoom(card: Card, zoom: float | None) -> None:
 
 def _level(card: Card, image: Image, zoom: float | None) -> tuple[Image, str]:
     """Return the level of a pyramid that suits the model, and why in words."""
-    if not image.pyramid or image.level:
+    if not image.pyramid or image.level or image.start:
         return image, ""
     count = len(image.pyramid)
     if card.input_mode == "resize":

@@ -194,8 +194,8 @@ def can_resume(folder: Path, fingerprint: dict[str, Any]) -> bool:
 
 def _exists(folder: Path) -> bool:
     """Return whether a store is there; refuse what is something else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return False
+    if not folder.exists() or (folder.is_dir() and all(path.name == _PRIVATE for path in folder.iterdir())):
+        return False  # or a run was killed before it had begun
     if not folder.is_dir() or not any((folder / mark).exists() for mark in _MARKS):
         raise FileExistsError(f"{folder} exists and is no zarr store; choose another name")
     return True

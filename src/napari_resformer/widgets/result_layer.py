@@ -350,11 +350,13 @@ def show_result(viewer: napari.viewer.Viewer, image_layer: Any, labels: LabelsDa
     olds = [layer for layer in viewer.layers if layer.unique_id in labels.replaces]
     grown = _of_store(viewer, stored.get("store"))
     if grown is not None:
-        grown.features, grown.metadata = labels.features, {METADATA_KEY: stored}
-        grown.refresh()
         for old in olds:
             if old is not grown:
                 viewer.layers.remove(old)
+        if grown.name.partition(" [")[0] == _name(_told(grown)):  # else the user has given it another
+            grown.name = _name(stored)
+        grown.features, grown.metadata = labels.features, {METADATA_KEY: stored}
+        grown.refresh()
         viewer.layers.selection.active = grown
         return grown  # type: ignore[no-any-return]
     old = olds[-1] if olds else None
