@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 METADATA_KEY = "napari_resformer"
 
 _CHUNK = 2**20  # values counted at once: numpy holds the GIL meanwhile, and makes 8 bytes of each
-_OPACITY = 0.55  # the tissue stays visible through its mask
+OPACITY = 0.55  # the tissue stays visible through its mask
 # Colours that neither stained tissue nor a gray image has, far apart in lightness too; the first serves most models.
 _COLOURS = (
     (0.0, 0.90, 0.63),
@@ -202,8 +202,8 @@ def show_result(viewer: napari.viewer.Viewer, image_layer: Any, labels: LabelsDa
         viewer.layers.selection.active = old
         return old  # type: ignore[no-any-return]
     layer = viewer.add_labels(
-        labels.data, name=name, features=labels.features, metadata=metadata, opacity=_OPACITY,
-        colormap=_colormap(len(labels.provenance["mask_classes"])), **place,
+        labels.data, name=name, features=labels.features, metadata=metadata, opacity=OPACITY,
+        colormap=mask_colormap(len(labels.provenance["mask_classes"])), **place,
     )  # fmt: skip
     if old is not None:  # the axes were named differently before
         position = viewer.layers.index(old)
@@ -231,7 +231,8 @@ def _name(stored: dict[str, Any]) -> str:
     return f"{stored['image']['layer']} · {stored['widget']['model']}"
 
 
-def _colormap(classes: int) -> Any:
+def mask_colormap(classes: int) -> Any:
+    """Return the colours of so many mask classes; the same in results and previews."""
     from napari.utils.colormaps import CyclicLabelColormap, label_colormap
 
     if classes > len(_COLOURS):

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QFrame, QProgressBar, QScrollArea, QVBoxLayout, QWidg
 from napari_resformer.events import Failed, Finished, Progress
 from napari_resformer.images.layers import from_layer
 from napari_resformer.model.library import ModelEntry, list_models
-from napari_resformer.widgets import fields
+from napari_resformer.widgets import fields, news
 from napari_resformer.widgets.jobs import Request, plan_job, predict_job, warm_up
 from napari_resformer.widgets.lifetime import Lifetime
 from napari_resformer.widgets.result_layer import LabelsData, earlier_results, show_result, stored_result
@@ -187,6 +187,7 @@ class SegmentClassify(Container[Any]):
             (viewer.layers.selection.events.active, self._active_changed),
             (viewer.dims.events.current_step, self._show_plane),
             (viewer.events.theme, self._use_theme),
+            (news.library.changed, self.reset_choices),
         ]
 
     def _first_shown(self) -> None:
