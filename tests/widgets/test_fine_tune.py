@@ -143,7 +143,7 @@ def test_from_scratch_in_a_stack_with_some_planes_annotated(qtbot: Any, make_fin
     viewer.layers.selection.active = stack
     for plane, name in ((0, "a"), (4, "b")):
         viewer.dims.set_point(0, 7 + 2 * plane)
-        assert f"Z {plane}" in widget._class_field.caption.words
+        assert f"Z {plane}" in widget._class_field.caption.text()
         widget.give_class(name)
     assert image_classes(stack) == {(0,): "a", (4,): "b"}
     assert widget.pairs.view.model().index(0, CLASS).data() == "2 of 6"
@@ -218,7 +218,7 @@ def test_a_class_for_the_plane_that_is_shown(make_fine_tune: Any) -> None:
     widget = make_fine_tune(viewer)
     field = widget._class_field
     viewer.dims.set_point((0, 1), (1, 3))
-    assert field.caption.words == "Class of movie, plane T 1, Z 3"
+    assert field.caption.text() == "Class of movie, plane T 1, Z 3"
     field.box.lineEdit().setText("  α-cell, 1 ")
     field.box.lineEdit().editingFinished.emit()
     stored = image.metadata["napari_resformer"]
@@ -240,7 +240,7 @@ def test_axes_that_the_layer_does_not_tell(qtbot: Any, make_fine_tune: Any) -> N
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros((3, 40, 40)), name="what")
     widget = make_fine_tune(viewer)
-    assert "which axes" in widget._class_field.caption.words
+    assert "which axes" in widget._class_field.caption.text()
     widget._class_field.axes.setText("cyx")
     widget._class_field.axes.editingFinished.emit()
     widget.give_class("a")

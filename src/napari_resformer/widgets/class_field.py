@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QSizePolicy, QToolButton, QVBoxLayout, QWidget
-
-from napari_resformer.widgets.text import Paragraph
+from superqt import QElidingLabel
 
 
 class ClassField(QWidget):
@@ -30,7 +29,9 @@ class ClassField(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._shown = self._axes_shown = ""
-        self.caption = Paragraph()
+        self.caption = QElidingLabel()
+        self.caption.setElideMode(Qt.TextElideMode.ElideMiddle)
+        self.caption.setMinimumWidth(1)
         self.box = QComboBox()
         self.box.setEditable(True)
         self.box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
@@ -65,7 +66,8 @@ class ClassField(QWidget):
 
     def show_plane(self, caption: str, name: str, choices: Sequence[str], *, stack: bool) -> None:
         """Show whose class it is, the class, and what may be chosen."""
-        self.caption.say(caption)
+        self.caption.setText(caption)
+        self.caption.setToolTip(caption)
         known = [self.box.itemText(number) for number in range(self.box.count())]
         if known != list(choices):
             self.box.clear()
@@ -78,7 +80,8 @@ class ClassField(QWidget):
 
     def show_nothing(self, caption: str) -> None:
         """Say why there is nothing to give a class to."""
-        self.caption.say(caption)
+        self.caption.setText(caption)
+        self.caption.setToolTip(caption)
         self._shown = ""
         self.box.setCurrentIndex(-1)
         self.box.setEditText("")

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QFont, QFontMetricsF, QHelpEvent, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
+from qtpy.QtGui import QColor, QFontMetricsF, QHelpEvent, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 Value = float | None
 """None where an epoch does not know it."""
 
 _DARK, _LIGHT = ("#5ad1ff", "#ffb454"), ("#0b6fb3", "#b35300")  # training, validation; told apart by the colour-blind too
-_PANEL = 92  # pixels, with the room for its heading
+_PANEL = 76  # pixels, with the room for its heading
 _GAP = 8
 
 
@@ -231,10 +231,3 @@ def _tick_words(tick: float, ticks: Sequence[float]) -> str:
 def _pair(values: tuple[Value, Value]) -> str:
     parts = [f"{value:.3f} {name}" for value, name in zip(values, ("training", "validation"), strict=True) if value is not None]
     return ", ".join(parts)
-
-
-def small_font(font: QFont) -> QFont:
-    """Return a font for figures in charts and tables: one size smaller."""
-    smaller = QFont(font)
-    smaller.setPointSizeF(max(font.pointSizeF() - 1, 7.0))
-    return smaller

@@ -105,7 +105,7 @@ class FineTune(Container[Any]):
         self._watched = Watched()
         self._preview: Any = None
         self._wants_preview = False
-        self._trained = ""
+        self._trained = self._epoch_words = ""
         self._stopwatch = Stopwatch()
         self._epoch_seconds: tuple[Any, float] | None = None
         self._activity: Activity | None = None
@@ -150,7 +150,7 @@ class FineTune(Container[Any]):
     @property
     def summary_text(self) -> str:
         """The result of the last training, in words; empty if there is none."""
-        return "\n".join(self._panel.summary.lines.words)
+        return self._panel.summary.words
 
     def give_class(self, name: str) -> None:
         """Give the active image its class, or, in a stack, the plane that the sliders show; empty to take it away."""
@@ -571,7 +571,8 @@ class FineTune(Container[Any]):
         self._say("")
         self.run.text = CANCEL
         self.start_anew.visible = False
-        self._save.setEnabled(False)
+        self._save.hide()
+        self.pairs.set_compact(True)
         self._bar.setRange(0, 0)
         self._bar.setFormat("Preparing")
         self._bar.show()
@@ -603,7 +604,7 @@ class FineTune(Container[Any]):
 
     def _show_progress(self, event: Progress) -> None:
         if "validation" in event.unit:
-            self._bar.setFormat(f"{event.unit} {event.done} of {event.total}")
+            self._bar.setFormat(f"{self._epoch_words}: {event.unit} {event.done} of {event.total}")
         else:
             self._bar.setRange(0, event.total)
             self._bar.setValue(event.done)
@@ -614,7 +615,8 @@ class FineTune(Container[Any]):
         done, total = (event.epoch - 1) * event.steps + event.step, event.epochs * event.steps
         self._bar.setRange(0, total)
         self._bar.setValue(done)
-        self._bar.setFormat(f"epoch {event.epoch} of {event.epochs}")
+        self._epoch_words = f"Epoch {event.epoch} of {event.epochs}"
+        self._bar.setFormat(self._epoch_words)
         if self._activity is not None:
             self._activity.show(done, total)
         each, remaining = self._stopwatch.epoch_seconds, self._stopwatch.remaining
@@ -670,7 +672,8 @@ class FineTune(Container[Any]):
 
     def _idle(self) -> None:
         self.run.text, self.run.enabled = RUN, True
-        self._save.setEnabled(True)
+        self._save.show()
+        self.pairs.set_compact(False)
         self._bar.hide()
 
     def _offer_resume(self, epochs: int) -> None:

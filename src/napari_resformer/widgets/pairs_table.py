@@ -34,6 +34,7 @@ _EXPLAINED = (
     "The class of the whole image; of a stack, how many of its planes have one.",
 )
 _FEWEST_ROWS, _MOST_ROWS = 3, 6
+_INSIDE = 5  # pixels between a cell's border and its words
 _Index = QModelIndex | QPersistentModelIndex
 
 
@@ -66,6 +67,7 @@ class Pairs(Container[Any]):
         self.shown_rows: tuple[PairRow, ...] = ()
         self.shown_states: tuple[RowState, ...] = ()
         self._stale = True
+        self._most = _MOST_ROWS
         self._table = _Table(self)
         self.view = QTableView()
         self._later = QTimer(self.native)
@@ -190,7 +192,7 @@ class Pairs(Container[Any]):
             | QAbstractItemView.EditTrigger.EditKeyPressed
         )
         view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        view.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        view.setTextElideMode(Qt.TextElideMode.ElideNone)  # the delegate does it
         view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         view.setAccessibleName("Pairs of images and labels")
         view.setMinimumWidth(1)
@@ -206,12 +208,17 @@ class Pairs(Container[Any]):
         self.native.layout().addWidget(view)
         self._fit_height()
 
+    def set_compact(self, compact: bool) -> None:
+        """Take less room, while something else is more important."""
+        self._most = _FEWEST_ROWS if compact else _MOST_ROWS
+        self._fit_height()
+
     def _fit_height(self) -> None:
         """Show all rows up to some; more of them scroll."""
         header, rows = self.view.horizontalHeader(), self.view.verticalHeader()
         assert header is not None
         assert rows is not None
-        shown = min(max(len(self.shown_rows), _FEWEST_ROWS), _MOST_ROWS)
+        shown = min(max(len(self.shown_rows), _FEWEST_ROWS), self._most)
         frame = 2 * self.view.frameWidth() + 2
         self.view.setFixedHeight(header.sizeHint().height() + shown * rows.defaultSectionSize() + frame)
 
@@ -286,11 +293,19 @@ class _Table(QAbstractTableModel):
 
 
 class _Choices(QStyledItemDelegate):
-    """Edits labels by a list, and classes by a list with free entry."""
+    """Edits labels by a list, and classes by a list with free entry; cuts long names in their middle."""
 
     def __init__(self, pairs: Pairs, view: QTableView) -> None:
         super().__init__(view)
         self._pairs = pairs
+
+    def initStyleOption(self, option: QStyleOptionViewItem | None, index: QModelIndex) -> None:  # noqa: N802
+        super().initStyleOption(option, index)
+        assert option is not None
+        icons = 0 if index.column() == CLASS else option.decorationSize.width() + _INSIDE
+        taken = icons if index.column() == IMAGE or not option.icon.isNull() else 0
+        room = option.rect.width() - taken - 2 * _INSIDE
+        option.text = option.fontMetrics.elidedText(option.text, Qt.TextElideMode.ElideMiddle, room)
 
     def createEditor(self, parent: QWidget | None, option: QStyleOptionViewItem, index: QModelIndex) -> QWidget:  # noqa: ARG002, N802
         box = QComboBox(parent)

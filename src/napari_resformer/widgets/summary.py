@@ -116,19 +116,33 @@ class Summary(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.lines, self.confusion, self.open = Lines(), ConfusionTable(), QPushButton("Open in Segment && Classify")
+        self.lines, self.confusion, self.small_print = Lines(), ConfusionTable(), Lines()
+        self.open = QPushButton("Open in Segment && Classify")
         self.open.setToolTip("Choose the new model in the widget Segment & Classify")
         self.open.clicked.connect(self.open_pressed)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
-        for part in (self.lines, self.confusion, self.open):
+        for part in (self.lines, self.confusion, self.open, self.small_print):
             layout.addWidget(part)
         self.hide()
 
-    def show_result(self, lines: Sequence[str], heading: str, classes: Sequence[str], counts: Sequence[Sequence[int]]) -> None:
+    @property
+    def words(self) -> str:
+        """All that is said, in lines."""
+        return "\n".join((*self.lines.words, *self.small_print.words))
+
+    def show_result(
+        self,
+        heading: str,
+        lines: Sequence[str],
+        small_print: Sequence[str],
+        classes: Sequence[str],
+        counts: Sequence[Sequence[int]],
+    ) -> None:
         """Show the figures of a finished training."""
         self.lines.say(lines, heading)
+        self.small_print.say(small_print)
         self.confusion.show_counts(classes, counts)
         self.show()
 
@@ -136,4 +150,5 @@ class Summary(QWidget):
         """Show nothing."""
         self.hide()
         self.lines.say(())
+        self.small_print.say(())
         self.confusion.show_counts((), ())

@@ -93,31 +93,33 @@ class TrainingPanel(QScrollArea):
         report = trained.report
         if report is not None and report.image_class is not None:
             classes, counts = report.image_class.classes, report.image_class.confusion
-        self.summary.show_result(summary_lines(trained), f"{trained.name} is ready", classes, counts)
+        self.summary.show_result(f"{trained.name} is ready", figures(trained), small_print(trained), classes, counts)
+        self.ensureVisible(0, 0)
 
 
-def summary_lines(trained: Trained) -> list[str]:
-    """Return the result of a training in sentences."""
+def figures(trained: Trained) -> list[str]:
+    """Return the figures of the best epoch in sentences."""
     training, report = trained.card.training, trained.report
     images = training.get("validation_images")
-    lines = [
-        f"Best epoch: {training.get('best_epoch')} of {training.get('epochs_done')}, judged on {images} validation image(s)."
-    ]
+    lines = [f"Best epoch: {training.get('best_epoch')} of {training.get('epochs_done')}, on {images} validation image(s)."]
     if report is not None:
         dice = [f"{name} {score.dice:.3f}" for name, score in report.mask.items() if score.dice is not None]
         if dice:
             lines.append(f"Dice: {', '.join(dice)}.")
         if report.image_class is not None:
             found = report.image_class
-            lines.append(f"Balanced accuracy: {percent(found.balanced_accuracy)}; accuracy {percent(found.accuracy)}.")
-    lines.append(
-        "The best epoch was picked by these same images, so other images will do somewhat worse: "
-        "check the model on images it has not seen."
-    )
-    if trained.card.notice:
-        lines.append(trained.card.notice)
-    lines.append(f"File: {trained.path}")
+            lines.append(f"Balanced accuracy: {percent(found.balanced_accuracy)}; accuracy: {percent(found.accuracy)}.")
     return lines
+
+
+def small_print(trained: Trained) -> list[str]:
+    """Return what to mind about these figures, and where the model lies."""
+    lines = [
+        "These images picked the best epoch, so others will do somewhat worse: check the model on images it has not seen.",
+        trained.card.notice,
+        f"File: {trained.path}",
+    ]
+    return [line for line in lines if line]
 
 
 def _sentence(text: str) -> str:
