@@ -236,6 +236,17 @@ def test_a_class_for_the_plane_that_is_shown(make_fine_tune: Any) -> None:
     assert len(image_classes(image)) == 9
 
 
+def test_a_typed_class_stays_with_its_plane_when_the_slider_moves(qtbot: Any, make_fine_tune: Any) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((6, 40, 40)))
+    widget = make_fine_tune(viewer)
+    viewer.dims.set_point(0, 2)
+    widget._class_field.box.lineEdit().setText("typed, not entered")
+    viewer.dims.set_point(0, 5)
+    assert image_classes(image) == {(2,): "typed, not entered"}
+    assert widget._class_field.box.currentText() == ""
+
+
 def test_axes_that_the_layer_does_not_tell(qtbot: Any, make_fine_tune: Any) -> None:
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros((3, 40, 40)), name="what")
@@ -271,6 +282,11 @@ def test_what_was_annotated_is_kept_as_a_data_folder(qtbot: Any, make_fine_tune:
     widget.save_data_folder(folder)
     assert not widget.busy
     assert "not empty" in widget.message
+    widget.pairs.value = []  # what is not ticked is annotated all the same; what is not annotated is not written
+    viewer.add_image(np.zeros((40, 40)), name="plain")
+    widget.save_data_folder(tmp_path / "again")
+    qtbot.waitUntil(lambda: not widget.busy, timeout=20_000)
+    assert len(read_folder(tmp_path / "again").samples) == 3
 
 
 # ------------------------------------------------------------------------------------------------------------ hostile
@@ -345,6 +361,7 @@ def test_label_values_that_number_objects(qtbot: Any, make_fine_tune: Any) -> No
         layer.data = layer.data * np.arange(1, 65)[:, None] * 9
     widget = make_fine_tune(viewer)
     qtbot.waitUntil(lambda: "254" in widget.message, timeout=20_000)
+    assert "object numbers" in widget.message
     widget.more.label_values.value = "object numbers"
     widget.mask_names.value = "nucleus"
     widget.epochs.value = 1
@@ -378,6 +395,19 @@ def test_a_failure_is_told_and_the_widget_is_ready_again(
     assert widget.summary_text == ""
     press(qtbot, widget)
     assert "Best epoch" in widget.summary_text
+
+
+def test_two_windows_do_not_train_the_same_model(qtbot: Any, make_fine_tune: Any) -> None:
+    viewers = ViewerModel(), ViewerModel()
+    for viewer in viewers:
+        add_pairs(viewer)
+    one, two = map(make_fine_tune, viewers)
+    one.epochs.value = 500
+    press(qtbot, one, until=lambda: epochs_done(one) == 1)
+    press(qtbot, two)
+    assert "another window" in two.message
+    press(qtbot, one)
+    assert "Cancelled" in one.message
 
 
 def test_painting_and_removing_layers_in_mid_run(qtbot: Any, make_fine_tune: Any) -> None:

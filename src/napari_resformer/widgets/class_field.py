@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QSizePolicy, QToolButton, QVBoxLayout, QWidget
@@ -15,20 +16,22 @@ class ClassField(QWidget):
     Attributes
     ----------
     given : Signal
-        The class that was chosen or typed for the plane; empty to take it away.
+        The plane, as it was given to :meth:`show_plane`, and the class that was chosen or typed for it; empty to take the
+        class away.
     given_to_all : Signal
-        The same for all planes of the stack.
+        The class for all planes of the stack.
     axes_typed : Signal
         The axes that were typed.
     """
 
-    given = Signal(str)
+    given = Signal(object, str)
     given_to_all = Signal(str)
     axes_typed = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._shown = self._axes_shown = ""
+        self._plane: Any = None
         self.caption = QElidingLabel()
         self.caption.setElideMode(Qt.TextElideMode.ElideMiddle)
         self.caption.setMinimumWidth(1)
@@ -64,10 +67,16 @@ class ClassField(QWidget):
         layout.addWidget(self.axes)
         layout.addLayout(line)
 
-    def show_plane(self, caption: str, name: str, choices: Sequence[str], *, stack: bool) -> None:
-        """Show whose class it is, the class, and what may be chosen."""
-        self.caption.setText(caption)
-        self.caption.setToolTip(caption)
+    def show_plane(self, plane: Any, caption: str, name: str, choices: Sequence[str], *, stack: bool) -> None:
+        """Show whose class it is, the class, and what may be chosen.
+
+        What was typed for the plane before, and not yet entered, is given to that one: a slider takes no focus away.
+        """
+        if plane == self._plane and self._is_typing():
+            return
+        self._finished()
+        self._plane = plane
+        self._tell(caption)
         known = [self.box.itemText(number) for number in range(self.box.count())]
         if known != list(choices):
             self.box.clear()
@@ -80,8 +89,9 @@ class ClassField(QWidget):
 
     def show_nothing(self, caption: str) -> None:
         """Say why there is nothing to give a class to."""
-        self.caption.setText(caption)
-        self.caption.setToolTip(caption)
+        self._finished()
+        self._plane = None
+        self._tell(caption)
         self._shown = ""
         self.box.setCurrentIndex(-1)
         self.box.setEditText("")
@@ -95,11 +105,19 @@ class ClassField(QWidget):
         self.axes.setPlaceholderText(hint)
         self.axes.setVisible(visible)
 
+    def _tell(self, caption: str) -> None:
+        self.caption.setText(caption)
+        self.caption.setToolTip(caption)
+
+    def _is_typing(self) -> bool:
+        edit = self.box.lineEdit()
+        return edit is not None and edit.hasFocus() and self.box.currentText().strip() != self._shown
+
     def _finished(self, *_: object) -> None:
         name = self.box.currentText().strip()
-        if name != self._shown and self.box.isEnabled():
+        if name != self._shown and self._plane is not None:
             self._shown = name
-            self.given.emit(name)
+            self.given.emit(self._plane, name)
 
     def _axes_finished(self) -> None:
         axes = self.axes.text().strip()

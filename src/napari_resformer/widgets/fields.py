@@ -6,7 +6,7 @@ from typing import Any
 
 from magicgui.widgets import ComboBox, LineEdit, PushButton
 from napari.layers import Image
-from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QWidget
 
 from napari_resformer.devices import DEVICES
 from napari_resformer.images.axes import axes_choices
@@ -55,7 +55,8 @@ def align_labels(form: QWidget) -> None:
     """Make the labels left of a form's fields equally wide."""
     layout = form.layout()
     rows = [layout.itemAt(place).widget() for place in range(layout.count())]  # type: ignore[union-attr]
-    labels = [row.findChild(QLabel) for row in rows if row is not None and (row.findChild(QComboBox) or row.findChild(QLineEdit))]
+    fields = [row for row in rows if row is not None and isinstance(row.layout(), QHBoxLayout)]  # a label and its field
+    labels = [row.findChild(QLabel) for row in fields if row.findChild(QComboBox) or row.findChild(QLineEdit)]
     width = max(label.sizeHint().width() for label in labels)
     for label in labels:
         label.setFixedWidth(width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,21 +18,13 @@ from napari_resformer.events import EpochDone, Failed, Finished, Progress, StepD
 from napari_resformer.model.library import ModelEntry, list_models
 from napari_resformer.widgets import fields, news, train_fields
 from napari_resformer.widgets.activity import Activity
-from napari_resformer.widgets.annotation import (
-    fitting_classes,
-    give_class,
-    give_classes,
-    layer_image,
-    plane_words,
-    pointed_plane,
-    type_axes,
-    typed_axes,
-)
+from napari_resformer.widgets.annotating import Annotating
+from napari_resformer.widgets.annotation import fitting_classes, give_class
 from napari_resformer.widgets.class_field import ClassField
 from napari_resformer.widgets.lifetime import Lifetime
-from napari_resformer.widgets.pairs import mask_data
+from napari_resformer.widgets.pairs import PairRow, RowState, mask_data
 from napari_resformer.widgets.pairs_table import Pairs
-from napari_resformer.widgets.preview import Preview, PreviewTarget, is_preview, show_preview
+from napari_resformer.widgets.preview import Preview, PreviewLayer, PreviewTarget
 from napari_resformer.widgets.settings import read_settings
 from napari_resformer.widgets.timing import Stopwatch, duration
 from napari_resformer.widgets.train_fields import CANCEL, CANCELLING, RESUME, RUN, SCRATCH
@@ -101,14 +94,14 @@ class FineTune(Container[Any]):
         self._warm_up: Job | None = None
         self._answer: Failed | Finished[Any] | None = None
         self._refusal = ""
-        self._painted: list[Any] = []
         self._watched = Watched()
-        self._preview: Any = None
-        self._wants_preview = False
-        self._trained = self._epoch_words = ""
+        self._preview = PreviewLayer(self._viewer)
         self._stopwatch = Stopwatch()
         self._epoch_seconds: tuple[Any, float] | None = None
         self._activity: Activity | None = None
+        self._saving: Path | None = None
+        self._running: tuple[int, Any] = (1, None)  # epochs, and what their time depends on
+        self._trained = self._epoch_words = ""
         settings = read_settings()
         self.more = train_fields.make_options(settings.device)
         self._bar, self._panel, self._class_field = QProgressBar(), TrainingPanel(), ClassField()
@@ -119,6 +112,7 @@ class FineTune(Container[Any]):
         self._timer = QTimer(self.native)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._look_at_samples)
+        self._annotating = Annotating(self._viewer, self.pairs, self._class_field, self.native)
         self._lay_out()
         self.reset_choices()
         if settings.model in self._entries:
@@ -154,12 +148,12 @@ class FineTune(Container[Any]):
 
     def give_class(self, name: str) -> None:
         """Give the active image its class, or, in a stack, the plane that the sliders show; empty to take it away."""
-        found = self._active_plane()
-        if found is not None:
-            give_class(found[0], found[2], name)
+        shown = self._annotating.shown_plane()
+        if shown is not None:
+            give_class(shown.layer, shown.index, name)
 
     def save_data_folder(self, path: str | Path) -> None:
-        """Write images, masks and classes of the rows in use as a data folder; :attr:`busy` meanwhile.
+        """Write all that was annotated, ticked or not, as a data folder; :attr:`busy` meanwhile.
 
         Parameters
         ----------
@@ -173,12 +167,12 @@ class FineTune(Container[Any]):
             self._say(f"{path} is not empty: choose an empty folder, or a new one.", warning=True)
             return
         try:
-            request = self._request()
-        except (ValueError, TypeError) as error:
+            pairs = self._annotated()
+        except ValueError as error:
             self._say(in_words(error), warning=True)
             return
-        self._panel.clear_result()
-        self._start(partial(save_job, request, path), f"Saving {path.name}")
+        self._saving = path
+        self._start(partial(save_job, pairs, path), f"Saving {path.name}")
 
     # -------------------------------------------------------------------------------------------------- looks and life
     def _lay_out(self) -> None:
@@ -203,16 +197,16 @@ class FineTune(Container[Any]):
         self.native.setMinimumWidth(260)
 
     def _connect_fields(self) -> None:
-        self.pairs.changed.connect(self._pairs_changed)
+        self.pairs.changed.connect(self._field_changed)
         self.model.changed.connect(self._model_changed)
         self.model_name.changed.connect(self._name_changed)
         for one in (self.epochs, self.mask_names, self.replace, *self.more):
             one.changed.connect(self._field_changed)
         self.run.changed.connect(self._press)
         self.start_anew.changed.connect(self._press_anew)
-        self._class_field.given.connect(self.give_class)
-        self._class_field.given_to_all.connect(self._give_all)
-        self._class_field.axes_typed.connect(self._type_axes)
+        self._annotating.shown_changed.connect(self._watch_shown)
+        self._annotating.painted.connect(partial(self._look_later, _PAINT_DELAY))
+        self._annotating.moved.connect(self._look_later)
         self._panel.summary.open_pressed.connect(self._open_model)
 
     def _attach(self) -> None:
@@ -223,7 +217,7 @@ class FineTune(Container[Any]):
         for emitter, slot in self._connections():
             emitter.connect(slot)
         self.reset_choices()
-        self._layers_changed()
+        self._annotating.attach()
         self._model_changed()
         self._name_changed()
         self._use_theme()
@@ -235,30 +229,23 @@ class FineTune(Container[Any]):
         self._attached = False
         for emitter, slot in self._connections():
             emitter.disconnect(slot)
-        self._watch_layers(())
+        self._annotating.detach()
         jobs = self._job, self._look, self._warm_up
         self._job = self._look = self._warm_up = None
         for job in jobs:
             with suppress(RuntimeError):  # deleted: then it was cancelled too, or is over
                 if job is not None:
                     job.discard()
-        self._watched.target = self._preview = None
+        self._stop_preview()
         self._close_activity()
         with suppress(RuntimeError):
             self._timer.stop()
             self._idle()
 
     def _connections(self) -> list[tuple[Any, Any]]:
-        viewer = self._viewer
-        layers = viewer.layers.events
         return [
-            (layers.inserted, self._layers_changed),
-            (layers.removed, self._removed),
-            (layers.reordered, self._layers_changed),
-            (layers.renamed, self._layers_changed),
-            (viewer.layers.selection.events.active, self._plane_changed),
-            (viewer.dims.events.current_step, self._plane_changed),
-            (viewer.events.theme, self._use_theme),
+            (self._viewer.layers.events.removed, self._preview.removed),
+            (self._viewer.events.theme, self._use_theme),
             (news.library.changed, self.reset_choices),
         ]
 
@@ -340,103 +327,6 @@ class FineTune(Container[Any]):
             more.freeze_encoder.value, more.device.value,
         )  # fmt: skip
 
-    # ---------------------------------------------------------------------------------------------- layers and planes
-    def _layers_changed(self, *_: Any) -> None:
-        self._watch_layers(list(self._viewer.layers))
-        self.pairs.layers_changed()
-        self._plane_changed()
-
-    def _removed(self, event: Any) -> None:
-        if self._preview is not None and event.value.unique_id == self._preview.unique_id:
-            self._preview, self._wants_preview = None, False  # the user does not want it
-        self._watch_layers(list(self._viewer.layers))
-        self.pairs.forget(event.value)
-        self._plane_changed()
-
-    def _watch_layers(self, layers: Any) -> None:
-        """Listen to these layers, and to no others."""
-        for connect, some in (("disconnect", self._painted), ("connect", layers)):
-            for layer in some:
-                for name, slot in (
-                    ("paint", self._painted_in),
-                    ("data", self._data_changed),
-                    ("metadata", self._metadata_changed),
-                    ("axis_labels", self._data_changed),
-                    ("scale", self._field_changed),
-                ):
-                    emitter = getattr(layer.events, name, None)
-                    if emitter is not None and not is_preview(layer):
-                        getattr(emitter, connect)(slot)
-        self._painted = [layer for layer in layers if not is_preview(layer)]
-
-    def _painted_in(self, *_: Any) -> None:
-        self._look_later(_PAINT_DELAY)
-
-    def _data_changed(self, *_: Any) -> None:
-        self.pairs.layers_changed()
-
-    def _metadata_changed(self, *_: Any) -> None:
-        self.pairs.layers_changed()
-        self._plane_changed()
-
-    def _pairs_changed(self, *_: Any) -> None:
-        self._field_changed()
-        self._plane_changed()
-
-    def _active_image(self) -> Any | None:
-        """Return the image layer that is worked on: the active one, or that of the active labels."""
-        active = self._viewer.layers.selection.active
-        if active is None:
-            return None
-        for row in self.pairs.value:
-            if active.unique_id in (row.image.unique_id, getattr(row.labels, "unique_id", None)):
-                return row.image
-        return None
-
-    def _active_plane(self) -> tuple[Any, Any, tuple[int, ...]] | None:
-        """Return the layer that is worked on, with named axes, and its plane that is shown."""
-        layer = self._active_image()
-        if layer is None:
-            return None
-        labels = next((row.labels for row in self.pairs.value if row.image is layer), None)
-        try:
-            image = layer_image(layer, labels)
-            return layer, image, pointed_plane(layer, image, self._viewer.dims.point)
-        except (ValueError, TypeError, IndexError):
-            return None
-
-    def _plane_changed(self, *_: Any) -> None:
-        """Follow the active layer and the sliders: the class field, and what is previewed."""
-        if not self._attached:
-            return
-        found, layer, field = self._active_plane(), self._active_image(), self._class_field
-        if layer is None:
-            field.show_nothing("Select an image layer to give it a class.")
-            field.ask_axes("", "", visible=False)
-        elif found is None:
-            field.show_nothing(f"{layer.name}: which axes does it have?")
-            field.ask_axes(typed_axes(layer), fields.axes_hint(layer), visible=True)
-        else:
-            layer, image, index = found
-            where = plane_words(image, index)
-            name = fitting_classes(layer, image).get(index, "")
-            caption = f"Class of {layer.name}" + (f", plane {where}" if where else "")
-            field.show_plane(caption, name, self.pairs.class_choices(), stack=bool(where))
-            field.ask_axes(typed_axes(layer), image.axes, visible=bool(typed_axes(layer)))
-            self._watched.target = PreviewTarget(layer.unique_id, image, index) if self._wants_preview else None
-        if not self._wants_preview:
-            self._watched.target = None
-
-    def _give_all(self, name: str) -> None:
-        found = self._active_plane()
-        if found is not None:
-            give_classes(found[0], dict.fromkeys(found[1].plane_indices(), name))
-
-    def _type_axes(self, axes: str) -> None:
-        layer = self._active_image()
-        if layer is not None:
-            type_axes(layer, axes)
-
     # ------------------------------------------------------------------------------------------------------- pre-flight
     def _look_later(self, delay: int = _DELAY) -> None:
         """Look once nothing has changed for a moment; a look that is under way is out of date."""
@@ -498,13 +388,7 @@ class FineTune(Container[Any]):
         used = [(row, state) for row, state in zip(self.pairs.value, self.pairs.states, strict=True) if row.use]
         if not used:
             raise ValueError(f"no image is ticked. {_NO_PAIRS}")
-        if trouble := [state.trouble for _, state in used if state.trouble]:
-            raise ValueError("; ".join(trouble))
-        data = []
-        for row, state in used:
-            assert state.image is not None, "a row without trouble has its axes"
-            labels = None if row.labels is None else mask_data(state.image, row.labels)
-            data.append(PairData(state.image, labels, fitting_classes(row.image, state.image)))
+        data = _pair_data(used)
         name = self.model_name.value.strip()
         if fault := train_fields.name_fault(name):
             raise ValueError(fault)
@@ -520,7 +404,7 @@ class FineTune(Container[Any]):
             freeze_encoder=more.freeze_encoder.value and not scratch,
         )
         return TrainRequest(
-            tuple(data),
+            data,
             name,
             None if scratch else self.model.value,
             settings,
@@ -529,6 +413,20 @@ class FineTune(Container[Any]):
             replace=bool(self.replace.value),
             anew=anew,
         )
+
+    def _annotated(self) -> tuple[PairData, ...]:
+        """Return what there is in rows with labels or a class.
+
+        Raises
+        ------
+        ValueError
+            If there is nothing, or the labels of a row do not fit.
+        """
+        rows = zip(self.pairs.value, self.pairs.states, strict=True)
+        found = [(row, state) for row, state in rows if row.labels is not None or state.classified]
+        if not found:
+            raise ValueError(f"nothing is annotated. {_NO_PAIRS}")
+        return _pair_data(found)
 
     # ------------------------------------------------------------------------------------------------------------ run
     def _press(self, *_: Any) -> None:
@@ -543,6 +441,7 @@ class FineTune(Container[Any]):
             self._train(anew=True)
 
     def _train(self, *, anew: bool) -> None:
+        self.pairs.layers_changed()  # a script may have changed metadata in place, which tells nobody
         try:
             request = self._request(anew=anew)
         except (ValueError, TypeError) as error:
@@ -551,18 +450,28 @@ class FineTune(Container[Any]):
         self._panel.clear_result()
         self._panel.show_words(())
         self._stopwatch, self._trained = Stopwatch(), ""
-        self._wants_preview = True
-        self._watched = Watched()
-        self._plane_changed()
-        if self._watched.target is None:
-            self._watch_first(request)
+        self._saving, self._epoch_words = None, "Epoch 1"
+        self._running = request.settings.epochs, self._cost_key()
+        self._preview.begin()
+        self._watched = Watched(self._first_target(request))
+        self._watch_shown()
         self._start(partial(train_job, request, self._watched), f"Training {request.name}")
 
-    def _watch_first(self, request: TrainRequest) -> None:
-        """Preview the first pair while no image is selected."""
+    def _first_target(self, request: TrainRequest) -> PreviewTarget:
+        """Return the first plane of the first pair, to be previewed while no image is selected."""
         row = next(row for row in self.pairs.value if row.use)
         image = request.pairs[0].image
-        self._watched.target = PreviewTarget(row.image.unique_id, image, (0,) * len(image.loop_shape))
+        return PreviewTarget(row.image.unique_id, image, (0,) * len(image.loop_shape))
+
+    def _watch_shown(self) -> None:
+        """Preview what is looked at."""
+        shown = self._annotating.shown_plane() if self._preview.wanted else None
+        if shown is not None:
+            self._watched.target = PreviewTarget(shown.layer.unique_id, shown.image, shown.index)
+
+    def _stop_preview(self) -> None:
+        self._preview.end()
+        self._watched.target = None
 
     def _start(self, start: Any, words: str) -> None:
         self._look_later()
@@ -594,9 +503,11 @@ class FineTune(Container[Any]):
             self._stopwatch.epoch(event)
             self._panel.add_epoch(event)
         elif isinstance(event, Begun):
-            self._panel.begin(self.epochs.value, event.points)
+            self._panel.begin(self._running[0], event.points)
         elif isinstance(event, Preview):
-            self._show_preview(event)
+            self._preview.show(event)
+            if not self._preview.wanted:  # the user has removed it
+                self._watched.target = None
         elif isinstance(event, NoPreview):
             self._panel.notes.say(f"No preview: {event.reason}")
         elif isinstance(event, Failed | Finished):
@@ -624,17 +535,6 @@ class FineTune(Container[Any]):
             whole = duration(each * event.epochs)
             self._panel.time.say(f"{event.epochs} epochs take about {whole}, {duration(each)} each; {duration(remaining)} to go.")
 
-    def _show_preview(self, preview: Preview) -> None:
-        if not self._wants_preview:
-            return
-        there = {layer.unique_id: layer for layer in self._viewer.layers}
-        old = self._preview
-        if old is None:  # that of an earlier run
-            old = next((layer for layer in there.values() if is_preview(layer)), None)
-        self._preview = None  # replacing it is no removal by the user
-        with suppress(ValueError, RuntimeError):  # the image was changed in mid-run; the next epoch has a new target
-            self._preview = show_preview(self._viewer, old, preview)
-
     def _on_ended(self, cancelled: bool) -> None:
         answer, self._answer = self._answer, None
         if isinstance(answer, Failed):
@@ -644,13 +544,15 @@ class FineTune(Container[Any]):
         elif isinstance(answer, Finished):
             self._say(f"Saved in {answer.result}.")
         elif cancelled:
-            kept = bool(self._panel.curves.points)
-            self._say(
-                "Cancelled. The finished epochs are kept: Resume goes on from there."
-                if kept
-                else "Cancelled; nothing was changed."
-            )
+            self._say(self._cancelled())
         self._finish()
+
+    def _cancelled(self) -> str:
+        if self._saving is not None:
+            return f"Cancelled. {self._saving} holds a part only: save again into an empty folder."
+        if self._panel.curves.points:
+            return "Cancelled. The finished epochs are kept: Resume goes on from there."
+        return "Cancelled; nothing was changed."
 
     def _show_trained(self, trained: Trained) -> None:
         self._trained = trained.name
@@ -661,10 +563,9 @@ class FineTune(Container[Any]):
     def _finish(self) -> None:
         """Be ready for the next run."""
         self._job = None
-        self._wants_preview = False
-        self._watched.target = self._preview = None
+        self._stop_preview()
         if (each := self._stopwatch.epoch_seconds) is not None:
-            self._epoch_seconds = (self._cost_key(), each)
+            self._epoch_seconds = (self._running[1], each)
         self._close_activity()
         self._idle()
         self._show_cost()
@@ -703,3 +604,21 @@ class FineTune(Container[Any]):
         _, widget = window.add_plugin_dock_widget(PLUGIN, "Segment & Classify")
         widget.reset_choices()
         widget.model.value = self._trained
+
+
+def _pair_data(rows: Sequence[tuple[PairRow, RowState]]) -> tuple[PairData, ...]:
+    """Take from layers what a job needs.
+
+    Raises
+    ------
+    ValueError
+        If a row cannot be used.
+    """
+    if trouble := [state.trouble for _, state in rows if state.trouble]:
+        raise ValueError("; ".join(trouble))
+    data = []
+    for row, state in rows:
+        assert state.image is not None, "a row without trouble has its axes"
+        labels = None if row.labels is None else mask_data(state.image, row.labels)
+        data.append(PairData(state.image, labels, fitting_classes(row.image, state.image)))
+    return tuple(data)

@@ -139,6 +139,10 @@ class Pairs(Container[Any]):
             state = row_state(row)
             use = self._used.get(key, labels is not None or bool(state.classified))
             rows.append((PairRow(image, labels, use), state))
+        before = [_told(*both) for both in zip(self.shown_rows, self.shown_states, strict=True)]
+        if [_told(*both) for both in rows] == before:  # perhaps with other data: they are kept, but nothing is to be shown
+            self.shown_rows, self.shown_states = tuple(row for row, _ in rows), tuple(state for _, state in rows)
+            return
         self._table.beginResetModel()
         self.shown_rows, self.shown_states = tuple(row for row, _ in rows), tuple(state for _, state in rows)
         self._table.endResetModel()
@@ -341,6 +345,13 @@ class _Choices(QStyledItemDelegate):
 def _open_list(box: QComboBox) -> None:
     with suppress(RuntimeError):  # the editor is gone already
         box.showPopup()
+
+
+def _told(row: PairRow, state: RowState) -> tuple[Any, ...]:
+    """Return what the table shows of a row."""
+    labels = None if row.labels is None else (row.labels.unique_id, row.labels.name)
+    classes = () if state.image is None else tuple(sorted(fitting_classes(row.image, state.image).items()))
+    return row.image.unique_id, row.image.name, labels, row.use, state.planes, classes, state.trouble
 
 
 def _tooltip(row: PairRow, state: RowState, column: int) -> str:

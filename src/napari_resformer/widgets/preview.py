@@ -104,49 +104,76 @@ def is_preview(layer: Any) -> bool:
     return isinstance(stored, dict) and "preview" in stored
 
 
-def show_preview(viewer: Any, layer: Any | None, preview: Preview) -> Any | None:
-    """Add the preview's layer, or refresh it; on the GUI thread. What is selected stays selected.
+class PreviewLayer:
+    """The layer of the preview, on the GUI thread: refreshed after each epoch until the user removes it.
+
+    It stays when the training is over, with the answer of the best epoch, and the next training refreshes it.
 
     Parameters
     ----------
     viewer : napari.viewer.Viewer
-        The viewer.
-    layer : napari.layers.Labels, optional
-        The layer of the preview before.
-    preview : Preview
-        What to show.
-
-    Returns
-    -------
-    napari.layers.Labels or None
-        The layer; None if the image layer is gone.
+        Where it is shown.
     """
-    image_layer = next((one for one in viewer.layers if one.unique_id == preview.target.layer_id), None)
-    if image_layer is None:
-        return layer
-    data, place = _laid_out(preview, image_layer)
-    name = f"{image_layer.name} · preview"
-    metadata = {METADATA_KEY: {"format": 1, "preview": {"image": image_layer.name, "epoch": preview.epoch}}}
-    if layer is not None and layer.ndim == data.ndim:
-        layer.data = data
-        for attribute, value in place.items():
-            now = getattr(layer, attribute)
-            if not np.array_equal(getattr(now, "affine_matrix", now), value):
-                setattr(layer, attribute, value)
-        if layer.name != name:
-            layer.name = name
-        layer.metadata = metadata
-        return layer
-    if layer is not None:  # the image that is looked at now has other dimensions
-        viewer.layers.remove(layer)
-    active = viewer.layers.selection.active
-    added = viewer.add_labels(
-        data, name=name, metadata=metadata, opacity=OPACITY, colormap=mask_colormap(preview.mask_classes), **place
-    )
-    added.editable = False  # the next epoch would paint over it
-    if active is not None:
-        viewer.layers.selection.active = active
-    return next(one for one in viewer.layers if one == added)
+
+    def __init__(self, viewer: Any) -> None:
+        self.wanted = False
+        self._viewer = viewer
+        self._layer: Any = None
+
+    def begin(self) -> None:
+        """Begin with a training."""
+        self.wanted = True
+        self._layer = next((layer for layer in self._viewer.layers if is_preview(layer)), None)
+
+    def end(self) -> None:
+        """Leave the layer as it is."""
+        self.wanted, self._layer = False, None
+
+    def removed(self, event: Any) -> None:
+        """Note that a layer was removed; a preview that the user has removed is not shown again."""
+        if self._layer is not None and event.value.unique_id == self._layer.unique_id:
+            self.end()
+
+    def show(self, preview: Preview) -> None:
+        """Add the layer, or refresh it; what is selected stays selected."""
+        viewer = self._viewer
+        image_layer = next((one for one in viewer.layers if one.unique_id == preview.target.layer_id), None)
+        if not self.wanted or image_layer is None:
+            return
+        try:
+            data, place = _laid_out(preview, image_layer)
+        except (ValueError, IndexError):  # the image has other dimensions by now; the next epoch has a new target
+            return
+        metadata = {METADATA_KEY: {"format": 1, "preview": {"image": image_layer.name, "epoch": preview.epoch}}}
+        old, self._layer = self._layer, None  # replacing it is no removal by the user
+        if old is not None and old.ndim == data.ndim:
+            _refresh(old, data, place)
+            old.name, old.metadata = f"{image_layer.name} · preview", metadata
+            self._layer = old
+            return
+        if old is not None:
+            viewer.layers.remove(old)
+        active = viewer.layers.selection.active
+        added = viewer.add_labels(
+            data,
+            name=f"{image_layer.name} · preview",
+            metadata=metadata,
+            opacity=OPACITY,
+            colormap=mask_colormap(preview.mask_classes),
+            **place,
+        )
+        added.editable = False  # the next epoch would paint over it
+        if active is not None:
+            viewer.layers.selection.active = active
+        self._layer = next(one for one in viewer.layers if one == added)
+
+
+def _refresh(layer: Any, data: NDArray[np.uint8], place: dict[str, Any]) -> None:
+    layer.data = data
+    for attribute, value in place.items():
+        now = getattr(layer, attribute)
+        if not np.array_equal(getattr(now, "affine_matrix", now), value):
+            setattr(layer, attribute, value)
 
 
 def _middle(length: int, shown: int) -> slice:

@@ -77,12 +77,13 @@ class ConfusionTable(QWidget):
         accent = self._accent or self.palette().color(QPalette.ColorRole.Highlight)
         start, cell = self._sides()
         metrics, height = self.fontMetrics(), self._row
-        centre, left = Qt.AlignmentFlag.AlignCenter, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+        centre, middle = Qt.AlignmentFlag.AlignCenter, Qt.AlignmentFlag.AlignVCenter
+        left, right = Qt.AlignmentFlag.AlignLeft | middle, Qt.AlignmentFlag.AlignRight | middle
         painter.setPen(ink)
         painter.drawText(
             QRectF(0, 0, start - 4, height), left, metrics.elidedText("true class", Qt.TextElideMode.ElideRight, int(start) - 4)
         )
-        painter.drawText(QRectF(start - 60, 0, self.width() - start + 60, height), Qt.AlignmentFlag.AlignRight, "predicted as")
+        painter.drawText(QRectF(start - 60, 0, self.width() - start + 58, height), right, "predicted as")
         for number in range(len(self.classes)):
             painter.drawText(QRectF(start + number * cell, height, cell, height), centre, str(number + 1))
         for row, (name, counts) in enumerate(zip(self.classes, self.counts, strict=True)):

@@ -11,20 +11,23 @@ class Stopwatch:
     """Measures a run by its events."""
 
     def __init__(self) -> None:
-        self._last: float | None = None
+        self._last: tuple[int, int, float] | None = None  # epoch, step and when
+        self._first_epoch: int | None = None
         self._spans: list[float] = []
         self._whole: list[float] = []
         self._steps = 0
-        self._seen = 0
         self._done = 0.0  # epochs, with the part of the present one
         self._epochs = 1
 
     def step(self, event: StepDone, now: float) -> None:
-        """Note a step; ``now`` in seconds."""
-        self._seen += 1
-        if self._last is not None and self._seen > _FIRST and event.step > 1:  # the first step of an epoch waits for validation
-            self._spans.append(now - self._last)
-        self._last = now
+        """Note a step; ``now`` in seconds. Steps may have been left out in between."""
+        if self._last is not None:
+            epoch, step, then = self._last
+            if epoch == event.epoch and event.step > step >= (_FIRST if self._first_epoch in (None, epoch) else 1):
+                self._spans.append((now - then) / (event.step - step))
+        if self._first_epoch is None:
+            self._first_epoch = event.epoch
+        self._last = event.epoch, event.step, now
         self._steps, self._epochs = event.steps, event.epochs
         self._done = event.epoch - 1 + event.step / event.steps
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import logging
 import shutil
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from napari_resformer.training.settings import TrainSettings
 
 PlaneIndex = tuple[int, ...]
+
+_TRAINED_NOW: set[Path] = set()  # run folders; worker threads add and discard whole entries only
+_NUMBERED = 'if the label values only number objects, choose "object numbers" under More options'
 
 
 @dataclass(frozen=True)
@@ -211,13 +215,17 @@ class PaintedPlanes:
         return self._planes.get(index, blank)[tuple(part for part in place if isinstance(part, slice))]
 
 
-def make_samples(request: TrainRequest, *, copy: bool) -> Iterator[Progress | SampleSet]:
+def make_samples(pairs: Sequence[PairData], name: str, *, copy: bool, objects: bool = False) -> Iterator[Progress | SampleSet]:
     """Make the samples; yield them last.
 
     Parameters
     ----------
-    request : TrainRequest
-        What is asked for.
+    pairs : sequence of PairData
+        What was annotated.
+    name : str
+        What to call the samples.
+    objects : bool
+        See :class:`TrainRequest`.
     copy : bool
         Whether to copy what is painted in memory, so that painting on does not change what is being learned.
 
@@ -228,17 +236,17 @@ def make_samples(request: TrainRequest, *, copy: bool) -> Iterator[Progress | Sa
     """
     from napari_resformer.samples.pairs import LayerPair, samples_from_pairs
 
-    pairs = []
-    for number, pair in enumerate(request.pairs, start=1):
-        labels = Objects(pair.labels) if request.objects and pair.labels is not None else pair.labels
+    layer_pairs = []
+    for number, pair in enumerate(pairs, start=1):
+        labels = Objects(pair.labels) if objects and pair.labels is not None else pair.labels
         if copy and labels is not None and _is_in_memory(pair.labels):
             painted = PaintedPlanes(pair.image, labels)
             for index in pair.image.plane_indices():
                 painted.copy(index)
-                yield Progress(number, len(request.pairs), "layer copied")
+                yield Progress(number, len(pairs), "layer copied")
             labels = painted.sealed()
-        pairs.append(LayerPair(pair.image, labels, pair.classes))
-    yield samples_from_pairs(pairs, request.name)
+        layer_pairs.append(LayerPair(pair.image, labels, pair.classes))
+    yield samples_from_pairs(layer_pairs, name)
 
 
 def _is_in_memory(labels: Any) -> bool:
@@ -261,11 +269,11 @@ def outlook_job(request: TrainRequest) -> Iterator[Progress | Finished[Outlook]]
     yield Finished(outlook)
 
 
-def save_job(request: TrainRequest, path: Path) -> Iterator[Progress | Finished[Path]]:
-    """Write what was annotated as a data folder."""
+def save_job(pairs: Sequence[PairData], path: Path) -> Iterator[Progress | Finished[Path]]:
+    """Write what was annotated as a data folder; label values stay as they are."""
     from napari_resformer.samples.saving import save_folder
 
-    for event in make_samples(request, copy=True):
+    for event in make_samples(pairs, path.name, copy=True):
         if isinstance(event, Progress):
             yield event
         else:
@@ -291,8 +299,6 @@ def train_job(request: TrainRequest, watched: Watched) -> Iterator[Any]:
     ValueError
         If the samples do not allow to train.
     """
-    from napari_resformer.model.library import load_model
-    from napari_resformer.training.job import train_samples
     from napari_resformer.training.run_folder import RunFolder
 
     path = model_path(request.name)
@@ -302,7 +308,17 @@ def train_job(request: TrainRequest, watched: Watched) -> Iterator[Any]:
     if outlook.refusals:
         raise ValueError("; ".join(outlook.refusals))
     run = RunFolder(run_folder(request.name))
-    if request.anew or not outlook.resumable:
+    with _sole(run.path):
+        yield from _run(request, run, samples, survey, watched, resume=bool(outlook.resumable) and not request.anew)
+
+
+def _run(
+    request: TrainRequest, run: RunFolder, samples: SampleSet, survey: Survey, watched: Watched, *, resume: bool
+) -> Iterator[Any]:
+    from napari_resformer.model.library import load_model
+    from napari_resformer.training.job import train_samples
+
+    if not resume:
         shutil.rmtree(run.path, ignore_errors=True)
     yield Begun(tuple(_earlier_points(run.metrics)))
     events = train_samples(
@@ -329,6 +345,18 @@ def train_job(request: TrainRequest, watched: Watched) -> Iterator[Any]:
                 yield event
     finally:
         events.close()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _sole(folder: Path) -> Iterator[None]:
+    """Keep two widgets of this process from training the same model at once."""
+    if folder in _TRAINED_NOW:
+        raise ValueError(f"a model {folder.name} is being trained in another window; wait for its end, or choose another name")
+    _TRAINED_NOW.add(folder)
+    try:
+        yield
+    finally:
+        _TRAINED_NOW.discard(folder)
 
 
 def _finish(
@@ -362,12 +390,12 @@ def _look(request: TrainRequest, *, copy: bool) -> Generator[Progress, None, tup
     from napari_resformer.model.file import file_sha256
     from napari_resformer.model.library import find_model
     from napari_resformer.training.plan import make_plan
-    from napari_resformer.training.preflight import iter_preflight
+    from napari_resformer.training.preflight import MANY_VALUES, iter_preflight
     from napari_resformer.training.run_folder import RunFolder
 
     base = find_model(request.base) if request.base else None
     samples: Any = None
-    for event in make_samples(request, copy=copy):
+    for event in make_samples(request.pairs, request.name, copy=copy, objects=request.objects):
         if isinstance(event, Progress):
             yield event
         else:
@@ -378,7 +406,9 @@ def _look(request: TrainRequest, *, copy: bool) -> Generator[Progress, None, tup
             found = checked.result
         else:
             yield checked
-    warnings, done = list(found.warnings), 0
+    warnings, refusals, done = list(found.warnings), list(found.refusals), 0
+    if not request.objects and len(found.survey.mask_values) > MANY_VALUES:
+        (refusals or warnings).append(_NUMBERED)
     run = RunFolder(run_folder(request.name))
     if not found.refusals and run.checkpoint.exists():
         try:
@@ -387,7 +417,7 @@ def _look(request: TrainRequest, *, copy: bool) -> Generator[Progress, None, tup
             done = max((point.epoch for point in _earlier_points(run.metrics)), default=0)
         except ValueError as error:
             warnings.append(f"an unfinished training of this name cannot go on, and gives way to the new one: {error}")
-    return samples, Outlook(found.facts, tuple(warnings), found.refusals, done), found.survey
+    return samples, Outlook(found.facts, tuple(warnings), tuple(refusals), done), found.survey
 
 
 def _earlier_points(metrics: Path) -> Iterator[EpochPoint]:

@@ -27,7 +27,7 @@ class TrainingPanel(QScrollArea):
         words = QVBoxLayout(page)
         words.setContentsMargins(0, 0, 4, 0)
         words.setSpacing(10)
-        for part in (self.message, self.time, self.notes, self.summary, self.curves, self.warnings, self.facts):
+        for part in (self.message, self.summary, self.time, self.notes, self.curves, self.warnings, self.facts):
             words.addWidget(part)
         words.addStretch(1)
         for part in (self.time, self.notes):
