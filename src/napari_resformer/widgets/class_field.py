@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
 
@@ -45,8 +45,7 @@ class ClassField(QWidget):
         self.box.setToolTip(
             "Choose a class or type a new one, then press Enter. Empty: no class.\nIt is kept with the image layer."
         )
-        self.all_planes = QToolButton()
-        self.all_planes.setText("All planes")
+        self.all_planes = QPushButton("All planes")
         self.all_planes.setToolTip("Give this class to all planes of the stack")
         self.axes = QLineEdit()
         self.axes.setToolTip("One letter a dimension: T time, Z depth, P any other loop, C channels, Y and X")

@@ -145,7 +145,7 @@ class Curves(QWidget):
         self, painter: QPainter, area: QRectF, values: list[tuple[Value, Value]], colours: Sequence[QColor], ink: QColor
     ) -> None:
         known = [value for pair in values for value in pair if value is not None and isfinite(value)]
-        low, high, ticks = _scale(known)
+        low, high, ticks = scale(known)
         grid, quiet = QColor(ink), QColor(ink)
         grid.setAlphaF(0.16)
         quiet.setAlphaF(0.85)
@@ -205,7 +205,7 @@ def _pen(colour: QColor, *, dashed: bool) -> QPen:
     return pen
 
 
-def _scale(values: Sequence[float]) -> tuple[float, float, list[float]]:
+def scale(values: Sequence[float]) -> tuple[float, float, list[float]]:
     """Return the ends of an axis and two or three round numbers on it."""
     if not values:
         return 0.0, 1.0, [0.0, 1.0]

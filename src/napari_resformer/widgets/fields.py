@@ -51,10 +51,10 @@ def make_fields(layers: Any, models: Any, device: str) -> list[Any]:
     return fields
 
 
-def align_labels(form: QWidget) -> None:
-    """Make the labels left of a form's fields equally wide."""
-    layout = form.layout()
-    rows = [layout.itemAt(place).widget() for place in range(layout.count())]  # type: ignore[union-attr]
+def align_labels(*forms: QWidget) -> None:
+    """Make the labels left of the fields of these forms equally wide."""
+    layouts = [form.layout() for form in forms]
+    rows = [layout.itemAt(place).widget() for layout in layouts for place in range(layout.count())]  # type: ignore[union-attr]
     fields = [row for row in rows if row is not None and isinstance(row.layout(), QHBoxLayout)]  # a label and its field
     labels = [row.findChild(QLabel) for row in fields if row.findChild(QComboBox) or row.findChild(QLineEdit)]
     width = max(label.sizeHint().width() for label in labels)

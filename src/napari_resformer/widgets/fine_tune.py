@@ -251,8 +251,7 @@ class FineTune(Container[Any]):
 
     def _first_shown(self) -> None:
         """Load torch now that the widget is on the screen, rather than when Run is pressed."""
-        fields.align_labels(self.native)
-        fields.align_labels(self.more.native)
+        fields.align_labels(self.native, self.more.native)
         if self._attached:
             self._warm_up = Job(warm_up_training, self.native)
 

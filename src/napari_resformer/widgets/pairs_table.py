@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from magicgui.widgets import Container
-from qtpy.QtCore import QAbstractItemModel, QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, QTimer
+from qtpy.QtCore import QAbstractItemModel, QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
@@ -34,6 +34,7 @@ _EXPLAINED = (
     "The class of the whole image; of a stack, how many of its planes have one.",
 )
 _FEWEST_ROWS, _MOST_ROWS = 3, 6
+_NARROWEST, _WIDEST = 60, 125  # pixels of the column of classes
 _INSIDE = 5  # pixels between a cell's border and its words
 _Index = QModelIndex | QPersistentModelIndex
 
@@ -207,6 +208,7 @@ class Pairs(Container[Any]):
                 header.setDefaultSectionSize(view.fontMetrics().height() + 10)
             else:
                 header.setSectionResizeMode(mode)
+                header.setSectionResizeMode(CLASS, QHeaderView.ResizeMode.ResizeToContents)
                 header.setMinimumSectionSize(20)
         view.clicked.connect(self._clicked)
         self.native.layout().addWidget(view)
@@ -310,6 +312,12 @@ class _Choices(QStyledItemDelegate):
         taken = icons if index.column() == IMAGE or not option.icon.isNull() else 0
         room = option.rect.width() - taken - 2 * _INSIDE
         option.text = option.fontMetrics.elidedText(option.text, Qt.TextElideMode.ElideMiddle, room)
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:  # noqa: N802
+        """Return room for a class, since nothing else tells it; names of layers take what is left."""
+        hint = super().sizeHint(option, index)
+        words = option.fontMetrics.horizontalAdvance(self._pairs.row_class(index.row())) + 4 * _INSIDE
+        return QSize(min(max(words, _NARROWEST), _WIDEST), hint.height())
 
     def createEditor(self, parent: QWidget | None, option: QStyleOptionViewItem, index: QModelIndex) -> QWidget:  # noqa: ARG002, N802
         box = QComboBox(parent)

@@ -58,7 +58,7 @@ class ConfusionTable(QWidget):
         widest = max((self.fontMetrics().horizontalAdvance(str(count)) for row in self.counts for count in row), default=0)
         cells = max(len(self.classes), 1)
         room = self.width() - min(names + 12, self.width() * 0.6)
-        cell = max(min(room / cells, _CELL), min(widest + 2, room / cells))
+        cell = min(max(min(room / cells, _CELL), widest + 8), self.width() / (cells + 1))
         return self.width() - cell * cells, cell
 
     def event(self, event: QEvent | None) -> bool:
