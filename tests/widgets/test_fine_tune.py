@@ -327,7 +327,7 @@ def test_samples_that_cannot_be_trained_on(qtbot: Any, make_fine_tune: Any, clas
     assert "mine" not in widget.model.choices
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", "from scratch", "x" * 300])
+@pytest.mark.parametrize("name", ["", "a/b", "..", "from scratch", "nuclei", "x" * 300])
 def test_names_that_cannot_be(make_fine_tune: Any, name: str) -> None:
     viewer = ViewerModel()
     add_pairs(viewer)
@@ -345,7 +345,8 @@ def test_a_model_is_not_replaced_unasked(qtbot: Any, make_fine_tune: Any, instal
     add_pairs(viewer)
     widget = make_fine_tune(viewer)
     widget.epochs.value = 1
-    press(qtbot, widget)
+    widget.run.native.click()
+    assert not widget.busy
     assert "tick to replace" in widget.message
     assert path.read_bytes() == before
     widget.replace.value = True

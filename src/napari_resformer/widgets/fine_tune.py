@@ -36,6 +36,7 @@ from napari_resformer.widgets.train_jobs import (
     Trained,
     TrainRequest,
     Watched,
+    check_name_is_free,
     model_path,
     outlook_job,
     save_job,
@@ -287,13 +288,12 @@ class FineTune(Container[Any]):
         self.more.preset.enabled = entry is None
         self.more.freeze_encoder.enabled = entry is not None
         with self.more.crop.changed.blocked(), self.more.mode.changed.blocked():
-            self.more.crop.value = entry.card.input_size if entry else 128
+            self.more.crop.value = min(entry.card.input_size, self.more.crop.max) if entry else 128
             self.more.mode.value = entry.card.input_mode if entry else "native"
         self._field_changed()
 
     def _name_changed(self, *_: Any) -> None:
-        name = self.model_name.value.strip()
-        self.replace.visible = not train_fields.name_fault(name) and model_path(name).exists()
+        self._offer_to_replace()
         self._field_changed()
 
     def _field_changed(self, *_: Any) -> None:
@@ -338,7 +338,7 @@ class FineTune(Container[Any]):
     def _look_at_samples(self) -> None:
         if not self._attached or self.busy:
             return
-        self._name_taken()
+        self._offer_to_replace()
         try:
             request = self._request()
         except (ValueError, TypeError) as error:
@@ -370,7 +370,7 @@ class FineTune(Container[Any]):
             self._say(refusal, warning=True)
         self._refusal = refusal
 
-    def _name_taken(self) -> None:
+    def _offer_to_replace(self) -> None:
         name = self.model_name.value.strip()
         self.replace.visible = not train_fields.name_fault(name) and model_path(name).exists()
 
@@ -391,6 +391,8 @@ class FineTune(Container[Any]):
         name = self.model_name.value.strip()
         if fault := train_fields.name_fault(name):
             raise ValueError(fault)
+        if name in self._entries and self._entries[name].origin == "bundled":
+            raise ValueError(f"{name} is the name of a model that comes with the plugin; choose another name")
         more, scratch = self.more, self.model.value == SCRATCH
         names = tuple(part.strip() for part in self.mask_names.value.split(",") if part.strip())
         settings = TrainSettings(
@@ -443,7 +445,8 @@ class FineTune(Container[Any]):
         self.pairs.layers_changed()  # a script may have changed metadata in place, which tells nobody
         try:
             request = self._request(anew=anew)
-        except (ValueError, TypeError) as error:
+            check_name_is_free(request)
+        except (ValueError, TypeError, FileExistsError) as error:
             self._say(in_words(error), warning=True)
             return
         self._panel.clear_result()
@@ -504,13 +507,21 @@ class FineTune(Container[Any]):
         elif isinstance(event, Begun):
             self._panel.begin(self._running[0], event.points)
         elif isinstance(event, Preview):
-            self._preview.show(event)
-            if not self._preview.wanted:  # the user has removed it
-                self._watched.target = None
+            self._show_preview(event)
         elif isinstance(event, NoPreview):
             self._panel.notes.say(f"No preview: {event.reason}")
         elif isinstance(event, Failed | Finished):
             self._answer = event
+
+    def _show_preview(self, preview: Preview) -> None:
+        self._panel.notes.say("")
+        try:
+            self._preview.show(preview)
+        except Exception as error:  # noqa: BLE001 - no memory for the layer, say; the training goes on without it
+            self._panel.notes.say(f"No preview: {error}")
+            self._preview.end()
+        if not self._preview.wanted:  # the user has removed it
+            self._watched.target = None
 
     def _show_progress(self, event: Progress) -> None:
         if "validation" in event.unit:

@@ -157,6 +157,18 @@ def model_path(name: str) -> Path:
     return library.user_folder() / f"{name}{SUFFIX}"
 
 
+def check_name_is_free(request: TrainRequest) -> None:
+    """Refuse to replace a model unasked.
+
+    Raises
+    ------
+    FileExistsError
+        If there is a model of this name that may not be replaced.
+    """
+    if model_path(request.name).exists() and not request.replace:
+        raise FileExistsError(f"there is a model {request.name} in your library; choose another name, or tick to replace it")
+
+
 def run_folder(name: str) -> Path:
     """Return where the run of a model is kept while it is not finished: beside the user's library."""
     from napari_resformer.model import library
@@ -301,9 +313,7 @@ def train_job(request: TrainRequest, watched: Watched) -> Iterator[Any]:
     """
     from napari_resformer.training.run_folder import RunFolder
 
-    path = model_path(request.name)
-    if path.exists() and not request.replace:
-        raise FileExistsError(f"there is a model {request.name} in your library; choose another name, or tick to replace it")
+    check_name_is_free(request)
     samples, outlook, survey = yield from _look(request, copy=True)
     if outlook.refusals:
         raise ValueError("; ".join(outlook.refusals))
