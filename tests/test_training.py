@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+import torch
 
 import napari_resformer as nr
-from napari_resformer.events import EpochDone, Finished
+from napari_resformer.cli import main
+from napari_resformer.events import EpochDone, Finished, Notice, Snapshot, StepDone
+from napari_resformer.network import ResFormer, ResFormerConfig, ResFormerOutput
+from napari_resformer.samples.folder import read_folder
+from napari_resformer.training.job import train_samples
+from napari_resformer.training.loader import Batch
+from napari_resformer.training.losses import MultiTaskLoss
+from napari_resformer.training.run_folder import RunFolder
+from napari_resformer.training.settings import TrainSettings
+from napari_resformer.training.start import start_from
 
 
 @pytest.fixture
@@ -28,20 +48,46 @@ def folder(tmp_path):
         imageio.imwrite(data / "images" / f"i{number}.png", image)
         if number != 3:
             imageio.imwrite(data / "masks" / f"i{number}.png", mask)
-        lines.append(f"i{number}.png,{('dark', 'bright')[bright]},{number}")
-    (data / "labels.csv").write_text("\n".join(lines))
+        lines.append(f'i{number}.png,"{("dunkel, ü", "bright")[bright]}",{number}')
+    (data / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
     return data
 
 
 def run(folder, run_folder, **changes):
-    return list(nr.iter_train(folder, epochs=3, size=64, batch=4, device="cpu", run_folder=run_folder, **changes))
+    return list(
+        nr.iter_train(folder, **{"epochs": 3, "size": 64, "batch": 4, "device": "cpu", "run_folder": run_folder, **changes})
+    )
+
+
+def epochs_of(events):
+    return [event for event in events if isinstance(event, EpochDone)]
+
+
+def command(folder, output, *more):
+    program = [sys.executable, "-m", "napari_resformer.cli", "train", str(folder), "-o", str(output), "--size", "64"]
+    return [*program, "--batch", "4", "--device", "cpu", *more]
+
+
+def table(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def figures(path, key="loss"):
+    return [float(row[key]) for row in table(path)]
 
 
 def test_a_run_learns_and_its_model_predicts(folder, tmp_path) -> None:
     events = run(folder, tmp_path / "run")
-    epochs = [event for event in events if isinstance(event, EpochDone)]
+    epochs = epochs_of(events)
     assert epochs[-1].loss < epochs[0].loss
+    assert epochs[-1].held_out.loss < epochs[0].held_out.loss
+    assert all(0 <= value <= 1 for epoch in epochs for value in (epoch.training.dice, epoch.training.accuracy))
+    assert any("to validate on" in event.text for event in events if isinstance(event, Notice) and event.kind == "warning")
     assert isinstance(events[-1], Finished)
+    card = events[-1].result.card
+    assert set(card.image_classes) == {"bright", "dunkel, ü"}
+    assert len(card.training["validation_names"]) == card.training["validation_images"] > 0
     path = events[-1].result.save(tmp_path / "m.safetensors")
     report = nr.evaluate(nr.load_model(path), folder, device="cpu")
     assert report["n"] == 12
@@ -55,23 +101,95 @@ def test_a_run_learns_and_its_model_predicts(folder, tmp_path) -> None:
         "confusion",
         "classes",
     }
+    for place, name in (("mask_mean", "dice"), ("class", "accuracy")):
+        low, high = report["intervals"][place][name]
+        assert low <= report[place][name] <= high
+    assert report["intervals"]["groups"] == 12
+    json.dumps(report)
+
+
+def test_the_run_folder_tells_what_happened(folder, tmp_path) -> None:
+    *_, finished = run(folder, tmp_path / "run", epochs=2)
+    files = RunFolder(tmp_path / "run")
+    rows = table(files.metrics)
+    assert len(rows) == 2
+    assert {"train_loss", "loss", "train_dice", "dice", "train_accuracy", "accuracy", "best"} <= set(rows[0])
+    picture = imageio.imread(files.curves)
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 3  # ink, grid and two curves
+    assert nr.load_model(files.best).card.training["best_epoch"] == finished.result.card.training["best_epoch"]
+    assert json.loads(files.card.read_text(encoding="utf-8"))["name"] == "data"
+    assert json.loads(files.settings.read_text(encoding="utf-8"))["settings"]["epochs"] == 2
 
 
 def test_a_cancelled_run_goes_on_to_the_same_place(folder, tmp_path) -> None:
-    unbroken = [event.loss for event in run(folder, tmp_path / "one") if isinstance(event, EpochDone)]
+    run(folder, tmp_path / "one")
     job = nr.iter_train(folder, epochs=3, size=64, batch=4, device="cpu", run_folder=tmp_path / "two")
-    losses = []
     for event in job:
-        if isinstance(event, EpochDone):
-            losses.append(event.loss)
-            job.close()
+        if isinstance(event, StepDone) and event.epoch == 2:
+            job.close()  # in the middle of an epoch
             break
-    losses += [event.loss for event in run(folder, tmp_path / "two", resume=True) if isinstance(event, EpochDone)]
-    np.testing.assert_allclose(losses, unbroken, rtol=1e-4)
+    resumed = run(folder, tmp_path / "two", resume=True)
+    assert [event.epoch for event in epochs_of(resumed)] == [2, 3]
+    one, two = tmp_path / "one" / "metrics.csv", tmp_path / "two" / "metrics.csv"
+    for key in ("train_loss", "loss", "dice"):
+        np.testing.assert_allclose(figures(two, key), figures(one, key), rtol=1e-4)
     with pytest.raises(ValueError, match="seed"):
         run(folder, tmp_path / "two", resume=True, seed=5)
     with pytest.raises(FileExistsError):
         run(folder, tmp_path / "two")
+    finished = run(folder, tmp_path / "two", resume=True)
+    assert not epochs_of(finished)
+    assert isinstance(finished[-1], Finished)
+    (folder / "labels.csv").write_text((folder / "labels.csv").read_text(encoding="utf-8").replace(",11", ",10"), "utf-8")
+    with pytest.raises(ValueError, match="groups"):
+        run(folder, tmp_path / "two", resume=True)
+
+
+def test_a_killed_run_goes_on_to_the_same_place(folder, tmp_path, capsys) -> None:
+    run(folder, tmp_path / "one", epochs=4)
+    output = tmp_path / "two.safetensors"
+    process = subprocess.Popen(command(folder, output, "--epochs", "4"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert b"epoch 1/4" in process.stdout.readline()
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert not output.exists()
+    (tmp_path / "two.run" / ".last.pt.abc.part").write_bytes(b"half")  # what a kill may leave
+    arguments = command(folder, output, "--epochs", "4", "--resume")[3:]
+    assert main(arguments) == 0
+    np.testing.assert_allclose(
+        figures(tmp_path / "two.run" / "metrics.csv"), figures(tmp_path / "one" / "metrics.csv"), rtol=1e-4
+    )
+    assert not list((tmp_path / "two.run").glob(".*"))
+    assert "goes on after epoch" in capsys.readouterr().err
+    before = output.read_bytes()
+    assert main(arguments) == 0  # finished: left alone
+    assert output.read_bytes() == before
+    assert main([*arguments[:3], str(tmp_path / "new.safetensors"), *arguments[4:6], "--epochs", "1", "--resume"]) == 0
+    assert "starts from the beginning" in capsys.readouterr().err
+
+
+def test_two_processes_train_as_one_stop_together_and_go_on(folder, tmp_path) -> None:
+    run(folder, tmp_path / "one", epochs=12)
+    output = tmp_path / "two.safetensors"
+    arguments = command(folder, output, "--epochs", "12", "--devices", "2", "--lr", "0.001")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    assert b"epoch 1/12" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=240)  # the pipes close only once both processes are gone
+    assert process.returncode == 130, said.decode()
+    assert b"--resume" in said
+    assert b"Traceback" not in said
+    stopped = len(table(tmp_path / "two.run" / "metrics.csv"))
+    assert 1 <= stopped < 12
+    done = subprocess.run([*arguments, "--resume"], capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    one, two = tmp_path / "one" / "metrics.csv", tmp_path / "two.run" / "metrics.csv"
+    assert len(table(two)) == 12
+    assert abs(figures(one, "dice")[-1] - figures(two, "dice")[-1]) < 0.05
+    assert output.exists()
 
 
 def test_what_cannot_be_trained_on_is_refused(folder, tmp_path) -> None:
@@ -81,7 +199,159 @@ def test_what_cannot_be_trained_on_is_refused(folder, tmp_path) -> None:
     imageio.imwrite(folder / "masks" / "i3.png", np.eye(64, dtype=np.uint8)[..., None] * np.uint8([1, 2, 3]))
     with pytest.raises(ValueError, match="colour"):
         run(folder, tmp_path / "run")
+    with pytest.raises(ValueError, match="cannot be shared by 4 processes"):
+        next(train_samples(read_folder(folder), TrainSettings(batch=4), RunFolder(tmp_path), name="x", devices=4))
     with (folder / "labels.csv").open("a") as file:
         file.write("\nnowhere.png,dark,9")
     with pytest.raises(ValueError, match="nowhere"):
         run(folder, tmp_path / "run")
+
+
+@pytest.mark.parametrize("failing", ["last.pt", "best.safetensors", "metrics.csv"])
+def test_a_full_disk_leaves_the_earlier_files_whole(folder, tmp_path, monkeypatch, failing) -> None:
+    files = RunFolder(tmp_path / "run")
+    job = nr.iter_train(folder, epochs=3, size=64, batch=4, device="cpu", run_folder=files.path)
+    while not isinstance(next(job), EpochDone):
+        pass
+    before = {path.name: path.read_bytes() for path in files.path.iterdir()}
+    sync, written = os.fsync, os.readlink
+
+    def full(handle: int) -> None:
+        if f".{failing}." in written(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr("napari_resformer.training.job._Trainer.note", _always_best)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=f"no space is left to write .*{failing}"):
+        list(job)
+    after = {path.name: path.read_bytes() for path in files.path.iterdir()}
+    assert after.keys() == before.keys()
+    assert after[failing] == before[failing]
+    monkeypatch.setattr(os, "fsync", sync)
+    assert isinstance(run(folder, files.path, resume=True)[-1], Finished)
+
+
+def _always_best(self, done):
+    done = EpochDone(**{**vars(done), "best": True})
+    self.progress.best_epoch, self.progress.best_score = done.epoch, done.score
+    self.progress.history.append({"epoch": done.epoch, "loss": done.loss, "best": True})
+    return done
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs limits of file size")
+def test_a_checkpoint_that_does_not_fit_is_one_clear_error(tmp_path) -> None:
+    # torch writes through C++, and says nothing of the cause by itself; only a real limit shows that ours is kept
+    code = f"""
+import resource, signal, torch
+from pathlib import Path
+from napari_resformer.training.checkpoint import Checkpoint, save_checkpoint
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path = Path({str(tmp_path / "last.pt")!r})
+save = lambda side: save_checkpoint(Checkpoint(1, {{"w": torch.zeros(side, side)}}, {{}}, {{}}, {{}}, 1, 0.0, {{}}, []), path)
+save(8)
+size = path.stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    save(900)
+except OSError as error:
+    assert "no space is left" in str(error), error
+    assert path.stat().st_size == size and len(list(path.parent.iterdir())) == 1
+    print("refused")
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "refused\n"
+
+
+def test_early_stopping_and_snapshots(folder, tmp_path) -> None:
+    settings = TrainSettings(epochs=30, size=64, batch=4, lr=1e-9, patience=2)  # nothing is learned, so nothing gets better
+    job = train_samples(read_folder(folder), settings, RunFolder(tmp_path), name="x", device="cpu", snapshots=True)
+    events = list(job)
+    epochs, snapshots = epochs_of(events), [event for event in events if isinstance(event, Snapshot)]
+    assert len(epochs) - max(epoch.epoch for epoch in epochs if epoch.best) == 2
+    assert [shot.epoch for shot in snapshots] == [epoch.epoch for epoch in epochs]
+    assert snapshots[0].model.network is not snapshots[1].model.network
+    assert nr.predict(snapshots[0].model, np.zeros((64, 64), np.uint8), axes="YX", device="cpu").mask.shape == (64, 64)
+
+
+# -------------------------------------------------------------------------------------------------------------- the losses
+def test_what_is_not_annotated_adds_no_gradient() -> None:
+    torch.manual_seed(0)
+    network = ResFormer(ResFormerConfig.preset("tiny", mask_classes=2, image_classes=3)).eval()
+    images, valid = torch.randn(4, 3, 64, 64), torch.ones(4, 1, 64, 64)
+    masks, classes = torch.randint(0, 3, (4, 64, 64)), torch.tensor([0, 1, 2, 1])
+    everything, nothing = torch.ones(4, dtype=torch.bool), torch.zeros(4, dtype=torch.bool)
+
+    def gradients(weight, has_mask, classes, part=None):
+        network.zero_grad()
+        output = network(images, valid)
+        batch = Batch(images, masks, has_mask, classes, valid)
+        parts = MultiTaskLoss(weight, torch.ones(3))(output, batch)
+        getattr(parts, part or "total").backward()
+        return {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in network.named_parameters()}
+
+    def assert_equal(ours, theirs):
+        for name, gradient in ours.items():
+            torch.testing.assert_close(gradient, theirs[name], rtol=0, atol=0, msg=name)
+
+    unknown = torch.full((4,), -1)
+    assert_equal(gradients(0.25, everything, unknown), gradients(0.0, everything, classes, "mask"))
+    assert_equal(gradients(1.0, nothing, classes), gradients(1.0, everything, classes, "image_class"))
+    half = torch.tensor([True, False, True, False])
+    output = ResFormerOutput(torch.randn(4, 3, 64, 64), torch.randn(4, 3))
+    criterion = MultiTaskLoss(0.25, torch.tensor([1.0, 2.0, 0.5]))
+    some = criterion(output, Batch(images, masks, half, torch.tensor([0, -1, -1, 1]), valid))
+    few = ResFormerOutput(output.mask_logits[half], output.class_logits[[0, 3]])
+    alone = criterion(few, Batch(images[:2], masks[half], everything[:2], torch.tensor([0, 1]), valid[:2]))
+    torch.testing.assert_close(some.total, alone.total)
+
+
+# ------------------------------------------------------------------------------------------------------- a model to start from
+def test_only_what_must_change_is_replaced(random_model) -> None:
+    theirs = random_model.card
+
+    def begin(mask_classes=theirs.mask_classes, image_classes=theirs.image_classes, channels=theirs.channels):
+        sizes = {"mask_classes": len(mask_classes), "image_classes": len(image_classes), "in_channels": len(channels)}
+        card = theirs.model_copy(
+            update={"network": theirs.network.model_copy(update=sizes), "mask_classes": mask_classes,
+                    "image_classes": image_classes, "channels": channels}
+        )  # fmt: skip
+        network = ResFormer(card.network)
+        return network.eval(), set(start_from(random_model, card, network))
+
+    old = copy.deepcopy(random_model.network).eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        same, changed = begin()
+        assert not changed
+        torch.testing.assert_close(same(image).mask_logits, old(image).mask_logits)
+
+        other, changed = begin(mask_classes=("outer", "new"), image_classes=("c", "z", "a"))
+        assert changed == {"decoder.logits.weight", "decoder.logits.bias", "head.classify.3.weight", "head.classify.3.bias"}
+        ours, before = other(image), old(image)
+        torch.testing.assert_close(ours.mask_logits[:, :2], before.mask_logits[:, [0, 2]])
+        torch.testing.assert_close(ours.class_logits[:, [0, 2]], before.class_logits[:, [2, 0]])
+
+        gray, changed = begin(channels=("gray",))
+        assert all("encoder" in name for name in changed)
+        torch.testing.assert_close(gray(image[:, :1]).mask_logits, old(image[:, :1].expand(-1, 3, -1, -1)).mask_logits)
+
+        without, _ = begin(image_classes=())
+        assert without(image).class_logits.shape == (1, 0)
+
+
+def test_a_frozen_encoder_stays_as_it_is(folder, tmp_path) -> None:
+    start = run(folder, tmp_path / "first", epochs=1)[-1].result.save(tmp_path / "start.safetensors")
+    (folder / "labels.csv").unlink()  # segmentation only from here
+    output = tmp_path / "next.safetensors"
+    arguments = command(folder, output, "--epochs", "2", "--from", str(start), "--freeze-encoder", "--mask-classes", "object")
+    assert main([word for word in arguments[3:] if word not in ("--size", "64")]) == 0
+    before, after = nr.load_model(start), nr.load_model(output)
+    assert after.card.training["start"]["sha256"] == before.sha256
+    assert (after.card.mask_classes, after.card.image_classes, after.card.input_size) == (("object",), (), 64)
+    assert "decoder.logits.weight" in after.card.training["start"]["replaced"]
+    ours, theirs = after.network.state_dict(), before.network.state_dict()
+    moved = {name for name in ours if not torch.equal(ours[name], theirs[name])}
+    assert not [name for name in moved if name.startswith("encoder.")]
+    assert [name for name in moved if name.startswith("decoder.")]
+    assert main([*arguments[3:], "--overwrite", "--epochs", "0"]) == 2
+    assert main([word for word in arguments[3:] if word not in ("--from", str(start))]) == 2

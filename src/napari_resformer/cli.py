@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import io
 import json
+import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +21,8 @@ from napari_resformer.network.config import PRESETS
 if TYPE_CHECKING:
     from napari_resformer.model.file import Model
     from napari_resformer.prediction.result import PredictResult
+    from napari_resformer.training.job import TrainEvent
+    from napari_resformer.training.settings import TrainSettings
 
 DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -39,11 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except KeyboardInterrupt:
-        print("napari-resformer: interrupted; nothing half-written was left", file=sys.stderr)
+        hint = "; go on with --resume" if options.command is _train else ""
+        print(f"napari-resformer: interrupted; nothing half-written was left{hint}", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if options.debug:
             raise
+        if _follows(options) and isinstance(error, ValueError | OSError):
+            return FAILED  # the first process says the same
         print(f"napari-resformer: {_one_line(error)}", file=sys.stderr)
         return BAD_USAGE if isinstance(error, UsageError) else FAILED
 
@@ -86,34 +95,29 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", parents=[common, device], help="train a model on a data folder")
     train.add_argument("data", type=Path, metavar="DATA", help="folder with images/, masks/ and labels.csv")
     train.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.safetensors")
-    train.add_argument("--preset", choices=PRESETS, default="tiny", help="size of the network (default: tiny)")
-    train.add_argument("--epochs", type=int, default=40, metavar="N")
-    train.add_argument("--seed", type=int, default=0, metavar="S")
+    origin = train.add_mutually_exclusive_group()
+    origin.add_argument("--from", dest="start", metavar="M", help="start from a model: its name or path")
+    origin.add_argument("--preset", choices=PRESETS, default="tiny", help="size of a new network (default: tiny)")
+    train.add_argument("--epochs", type=int, metavar="N", help="passes over the images (default: 40)")
+    train.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a better score (default: never)")
+    train.add_argument("--seed", type=int, metavar="S", help="of weights, order, augmentation and split (default: 0)")
     train.add_argument("--folds", type=_list, metavar="1,2", help="folds to train on (default: all but --val-folds)")
     train.add_argument(
-        "--val-folds",
-        type=_list,
-        metavar="0",
-        help="folds to validate on (default: a part of the training images)",
+        "--val-folds", type=_list, metavar="0", help="folds to validate on (default: a part of the training images)"
     )
+    train.add_argument("--mask-classes", type=_list, metavar="A,B", help="names of the label values 1, 2, ...")
     train.add_argument(
-        "--mode",
-        choices=("native", "resize"),
-        default="native",
-        help="crops as they are, or planes resized to --size",
+        "--mode", choices=("native", "resize"), help="crops as they are, or planes resized to --size (default: native)"
     )
-    train.add_argument(
-        "--size",
-        type=int,
-        default=128,
-        metavar="N",
-        help="side of the crops or resized planes (default: 128)",
-    )
-    train.add_argument("--batch", type=int, default=8, metavar="N")
-    train.add_argument("--lr", type=_positive, default=1e-3, metavar="X")
+    train.add_argument("--size", type=int, metavar="N", help="side of the crops or resized planes (default: 128)")
+    train.add_argument("--batch", type=int, metavar="N", help="crops a step, over all devices (default: 8)")
+    train.add_argument("--lr", type=_positive, metavar="X", help="learning rate (default: 0.001)")
+    train.add_argument("--freeze-encoder", action="store_true", default=None, help="keep the encoder of --from as it is")
+    train.add_argument("--devices", type=_count, default=1, metavar="N", help="devices to train on, on each node (default: 1)")
+    train.add_argument("--nodes", type=_count, default=1, metavar="M", help="machines to train on (default: 1)")
     train.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     train.add_argument("--json-log", type=Path, metavar="FILE", help="append one JSON line an epoch")
-    train.add_argument("--overwrite", action="store_true", help="replace a model that exists")
+    train.add_argument("--overwrite", action="store_true", help="replace a model that exists, and its run")
     train.set_defaults(command=_train)
 
     evaluate = commands.add_parser("evaluate", parents=[common, device], help="measure a model on a data folder")
@@ -149,6 +153,13 @@ def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
 
 
@@ -204,43 +215,119 @@ def _predict_image(model: Model, image: Any, options: argparse.Namespace, name: 
 
 
 def _train(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from napari_resformer.events import EpochDone, Finished, StepDone
-    from napari_resformer.training.api import iter_train
+    from napari_resformer.samples.folder import read_folder
+    from napari_resformer.training.job import train_samples
+    from napari_resformer.training.run_folder import RunFolder
 
     if options.output.suffix != ".safetensors":
         raise UsageError(f"{options.output} does not end in .safetensors; name the model file so")
-    if shared := set(options.folds or ()) & set(options.val_folds or ()):
-        raise UsageError(f"fold {', '.join(sorted(shared))} is named for training and for validation; name it once")
-    run_folder = options.output.with_suffix(".run")
+    settings = _train_settings(options)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells what the user need not know
     if options.output.exists() and options.resume and not options.overwrite:
         print(f"{options.output} is finished; nothing to resume")
         return DONE
     _refuse_existing([options.output], overwrite=options.overwrite)
-    if options.resume and not (run_folder / "last.pt").exists():
-        print(f"there is no checkpoint in {run_folder} yet; the run starts from the beginning", file=sys.stderr)
-    events = iter_train(
-        options.data, name=options.output.stem, preset=options.preset, epochs=options.epochs, batch=options.batch,
-        size=options.size, mode=options.mode, lr=options.lr, seed=options.seed, folds=options.folds,
-        val_folds=options.val_folds, device=options.device, run_folder=run_folder, resume=options.resume,
+    start = _load(options.start) if options.start else None
+    run = RunFolder(options.output.with_suffix(".run"))
+    samples = read_folder(options.data)
+    if options.overwrite and not options.resume and not _follows(options):
+        run.clear()
+    events = train_samples(
+        samples, settings, run, name=options.output.stem, device=options.device, resume=options.resume, start=start,
+        devices=options.devices, nodes=options.nodes,
     )  # fmt: skip
-    with tqdm(unit="step", file=sys.stderr) as bar:
+    with _stop_by_keyboard() as stop:
+        model = _show_training(events, options.json_log, stop, quiet=_follows(options))
+    if model is not None:  # only the first of several processes has it
+        model.save(options.output, overwrite=options.overwrite)
+        print(f"saved {options.output}; settings, metrics and curves are in {run.path}")
+    return DONE
+
+
+def _train_settings(options: argparse.Namespace) -> TrainSettings:
+    """Return the settings that were given; what was not follows the model to start from, or its default."""
+    from pydantic import ValidationError
+
+    from napari_resformer.training.settings import TrainSettings
+
+    if shared := set(options.folds or ()) & set(options.val_folds or ()):
+        raise UsageError(f"fold {', '.join(sorted(shared))} is named for training and for validation; name it once")
+    if options.freeze_encoder and not options.start:
+        raise UsageError("--freeze-encoder keeps the encoder of a model; name the model by --from")
+    given = {key: value for key, value in vars(options).items() if key in TrainSettings.model_fields and value is not None}
+    try:
+        return TrainSettings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + "-".join(map(str, first["loc"])).replace("_", "-")
+        raise UsageError(f"{option} {first['input']}: {first['msg']}") from error
+
+
+def _show_training(events: Iterator[TrainEvent], log: Path | None, stop: threading.Event, *, quiet: bool) -> Model | None:
+    """Follow a run until it ends or is stopped; return its model, None in all processes but the first."""
+    from tqdm import tqdm
+
+    from napari_resformer.events import EpochDone, Finished, Notice, Progress, StepDone
+
+    with contextlib.closing(events), tqdm(file=sys.stderr, leave=False, disable=quiet) as bar:  # type: ignore[type-var]
         for event in events:
             if isinstance(event, StepDone):
-                if event.step == 1:
-                    bar.reset(event.steps)
-                bar.set_description(f"epoch {event.epoch}/{event.epochs} loss {event.loss:.3f}")
-                bar.update()
+                _advance(bar, event.step, event.steps, "step", f"epoch {event.epoch}/{event.epochs} loss {event.loss:.3f}")
+            elif isinstance(event, Progress):
+                _advance(bar, event.done, event.total, "image", event.unit)
+            elif isinstance(event, Notice):
+                bar.write(f"{'warning: ' if event.kind == 'warning' else ''}{event.text}", file=sys.stderr)
             elif isinstance(event, EpochDone):
                 bar.write(_epoch_line(event))
-                if options.json_log:
-                    with options.json_log.open("a", encoding="utf-8") as log:
-                        log.write(json.dumps(_epoch_json(event), ensure_ascii=False) + "\n")
+                sys.stdout.flush()  # a log file is read while the run goes on
+                if log:
+                    log.parent.mkdir(parents=True, exist_ok=True)
+                    with log.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(_epoch_json(event), ensure_ascii=False) + "\n")
             elif isinstance(event, Finished):
-                event.result.save(options.output, overwrite=options.overwrite)
-    print(f"saved {options.output}; metrics of each epoch are in {run_folder / 'metrics.csv'}")
-    return DONE
+                return event.result
+            if stop.is_set():
+                raise KeyboardInterrupt
+    return None
+
+
+def _advance(bar: Any, done: int, total: int, unit: str, text: str) -> None:
+    if done == 1 or bar.unit != unit:
+        bar.unit = unit
+        bar.reset(total)
+    bar.set_description(text, refresh=False)
+    bar.update(done - bar.n)
+
+
+@contextlib.contextmanager
+def _stop_by_keyboard() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into a wish to stop, so that a step, or other processes, are not broken off half-way."""
+    stop = threading.Event()
+
+    def wish(*_: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        print("stopping after this step; once more to stop at once", file=sys.stderr)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.signal(signal.SIGINT, wish)
+    try:
+        yield stop
+    finally:
+        if signal.getsignal(signal.SIGINT) is wish:
+            signal.signal(signal.SIGINT, before)
+
+
+def _follows(options: argparse.Namespace) -> bool:
+    """Return whether this is a further process of a run on several devices, which leaves speaking to the first."""
+    if getattr(options, "devices", 1) * getattr(options, "nodes", 1) == 1:
+        return False
+    rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID")
+    local = os.environ.get("LOCAL_RANK", "0")
+    return rank not in (None, "0") or local != "0" or os.environ.get("NODE_RANK", "0") != "0"
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,8 @@ class Report:
         None where no image has a known class.
     mask_by_image_class : dict of str to MaskScore
         ``mask_mean`` among the images of each image class.
+    intervals : dict
+        How far the figures may be off, under the same keys; empty where it was not asked for.
     """
 
     n: int
@@ -97,6 +99,7 @@ class Report:
     mask_mean: MaskScore
     image_class: ClassReport | None
     mask_by_image_class: dict[str, MaskScore]
+    intervals: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-serialisable values, under the keys of ``report.json``."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from napari_resformer.evaluation.bootstrap import group_intervals
 from napari_resformer.events import Finished, Progress
+from napari_resformer.images.image import Image, Plane
 from napari_resformer.metrics import ImageTally, Report, make_report, tally_image
 from napari_resformer.model.card import Card
 from napari_resformer.model.file import Model
@@ -37,7 +40,8 @@ def evaluate(model: Model, data: str | Path, *, folds: Sequence[int | str] | Non
     Returns
     -------
     dict
-        The contents of ``report.json``; see :class:`~napari_resformer.metrics.Report` for the meaning of each figure.
+        The contents of ``report.json``; see :class:`~napari_resformer.metrics.Report` for the meaning of each figure, and
+        :func:`~napari_resformer.evaluation.bootstrap.group_intervals` for ``intervals``.
 
     Raises
     ------
@@ -61,17 +65,29 @@ def iter_evaluate(model: Model, samples: SampleSet, *, device: str = "auto") -> 
             f"{samples.name} has the image class {', '.join(unknown)}; {card.name} knows {', '.join(card.image_classes)}: "
             "rename the classes in labels.csv, or use another model"
         )
+    if not samples.samples:
+        raise ValueError(f"{samples.name} has no image to evaluate on")
     tallies = []
     for number, sample in enumerate(samples.samples, start=1):
         tallies.append(_tally(model, sample, device))
         yield Progress(number, len(samples.samples), "image")
-    yield Finished(make_report(tallies, card.mask_classes, card.image_classes))
+    report = make_report(tallies, card.mask_classes, card.image_classes)
+    groups = [sample.group for sample in samples.samples]
+    yield Finished(replace(report, intervals=group_intervals(tallies, groups, card.mask_classes, card.image_classes)))
+
+
+def _alone(plane: Plane) -> Image:
+    """Return a plane as an image of its own, so that of a stack only this plane is predicted."""
+    image = plane.image
+    if not image.loop_axes:
+        return image
+    return Image(plane.read(), "CYX", image.name, image.pixel_size, image.channel_names, image.rgb)
 
 
 def _tally(model: Model, sample: Sample, device: str) -> ImageTally:
     card: Card = model.card
     plane, mask = sample.plane(), sample.mask()
-    result = predict(model, plane.image, device=device)
+    result = predict(model, _alone(plane), device=device)
     if mask is not None and (top := int(mask.max())) > len(card.mask_classes):
         raise ValueError(
             f"the mask of {sample.name} holds the value {top}; {card.name} knows 1 to {len(card.mask_classes)} "

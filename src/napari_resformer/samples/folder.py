@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from napari_resformer.images.files import SUFFIXES
@@ -78,13 +79,18 @@ def files_by_stem(folder: Path) -> dict[str, Path]:
 
 def read_labels(path: Path, images: dict[str, Path]) -> dict[str, dict[str, str]]:
     """Return the lines of ``labels.csv`` by file stem; each must name an image that is there."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if "filename" not in (reader.fieldnames or ()):
-            raise ValueError(
-                f"{path} has no column filename; its first line must name the columns: filename,class[,group][,fold]"
-            )
-        rows = [{key: (value or "").strip() for key, value in row.items() if isinstance(value, str)} for row in reader]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not in UTF-8 ({error}); save it as CSV in UTF-8") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if "filename" not in (reader.fieldnames or ()):
+        raise ValueError(
+            f"{path} has no column filename (its first line: {text.splitlines()[0] if text else 'nothing'}); that line must "
+            "name the columns, with commas between them: filename,class[,group][,fold]"
+        )
+    rows = [{key: (value or "").strip() for key, value in row.items() if isinstance(value, str)} for row in reader]
+    rows = [row for row in rows if row.get("filename")]
     by_stem: dict[str, dict[str, str]] = {}
     for row in rows:
         stem = Path(row["filename"]).stem

@@ -18,7 +18,7 @@ from napari_resformer.images.image import Plane
 from napari_resformer.samples.folder import IMAGES, LABELS, MASKS, files_by_stem, read_labels
 from napari_resformer.samples.sample import SampleSet
 
-_OME_TYPES = {"bool", "uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64"}
+_OME_TYPES = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64"}
 _COLUMNS = ("filename", "class", "group", "fold")
 
 
@@ -30,7 +30,7 @@ def save_folder(samples: SampleSet, path: str | Path, *, overwrite: bool = False
     Parameters
     ----------
     samples : SampleSet
-        What to write; values and dtypes are kept.
+        What to write; values and dtypes are kept, but for images of bool, which become 0 and 1 in uint8.
     path : str or Path
         The data folder; made if needed.
     overwrite : bool
@@ -104,8 +104,7 @@ def _stems(samples: SampleSet) -> list[str]:
 def _write_image(plane: Plane, folder: Path, stem: str) -> Path:
     import tifffile
 
-    pixels = _raw(plane)
-    image = plane.image
+    pixels, image = plane.read(), plane.image
     colour = image.rgb and pixels.shape[0] in (3, 4)
     if colour:
         pixels = np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
@@ -127,12 +126,6 @@ def _write_image(plane: Plane, folder: Path, stem: str) -> Path:
         )
     _remove_others(folder, target)
     return target
-
-
-def _raw(plane: Plane) -> NDArray[Any]:
-    """Read (C, H, W) in the image's own dtype, which for bool is not what a plane gives."""
-    pixels = plane.read()
-    return pixels.astype(bool) if np.dtype(plane.image.data.dtype) == bool else pixels
 
 
 def _write_mask(mask: NDArray[Any] | None, folder: Path, stem: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ HASH_SIDE = 16
 """Cells on a side of a fingerprint: a plane is shrunk to so many gray cells, each above or below its median."""
 
 _HASH_PIXELS = 1024
+_COUNTED_DIRECTLY = 1 << 16
 _FEW_CELLS = HASH_SIDE**2 // 8
 _ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1)  # bits set in each byte
 
@@ -30,7 +32,8 @@ class SampleFacts:
     name : str
         The sample's name.
     fault : str
-        Why the sample cannot be used; empty for one that can. The rest is then without meaning.
+        Why the sample cannot be used; empty for one that can. The rest is then without meaning, as it is for a sample that has
+        neither a mask nor an image class, which is not read.
     shape : (int, int)
         Height and width, in pixels.
     channels : int
@@ -114,7 +117,10 @@ def iter_survey(samples: SampleSet) -> Iterator[Progress | Finished[Survey]]:
 def look_at(sample: Sample) -> SampleFacts:
     """Read a sample's plane and mask and note what they are."""
     try:
-        plane, mask = sample.plane(), sample.mask()
+        mask = sample.mask()
+        if mask is None and sample.image_class is None:
+            return SampleFacts(sample.name)  # of a long stack few planes are annotated; the others need not be read
+        plane = sample.plane()
         if mask is not None and mask.shape != plane.shape:
             raise ValueError(
                 f"{sample.name}: its mask is {mask.shape[0]}x{mask.shape[1]} pixels, the image {plane.shape[0]}x"
@@ -170,6 +176,11 @@ def near_duplicates(
     return pairs
 
 
-def _count(mask: NDArray[np.generic]) -> dict[int, int]:
-    values, counts = np.unique(mask, return_counts=True)
+def _count(mask: NDArray[Any]) -> dict[int, int]:
+    if int(mask.max()) < _COUNTED_DIRECTLY:
+        counts = np.bincount(mask.ravel())  # without sorting the pixels
+        values = np.flatnonzero(counts)
+        counts = counts[values]
+    else:
+        values, counts = np.unique(mask, return_counts=True)
     return {int(value): int(count) for value, count in zip(values, counts, strict=True) if value}

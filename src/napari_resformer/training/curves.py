@@ -11,9 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from napari_resformer.atomic import atomic_write
 
-_PANEL = (560, 400)
-_PLOT = (64, 44, 540, 336)  # left, top, right, bottom of the axes in a panel
-_FONT_SIZE = 15
+_FINE = 2  # drawn so many times larger and shrunk at the end, for smooth lines
+_PANEL = (560 * _FINE, 400 * _FINE)
+_PLOT = (64 * _FINE, 44 * _FINE, 540 * _FINE, 336 * _FINE)  # left, top, right, bottom of the axes in a panel
+_FONT_SIZE = 15 * _FINE
 _INK, _GRID, _PAPER = (40, 40, 40), (225, 225, 225), (255, 255, 255)
 # Okabe and Ito's colours, which colour-blind readers tell apart
 _TRAINING, _VALIDATION, _BEST = (230, 159, 0), (0, 114, 178), (0, 158, 115)
@@ -42,6 +43,7 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
     best = next((row["epoch"] for row in reversed(history) if row.get("best")), None)
     for place, panel in enumerate(panels):
         picture.paste(_draw_panel(history, *panel, best), (place * _PANEL[0], 0))
+    picture = picture.resize((picture.width // _FINE, picture.height // _FINE), Image.Resampling.LANCZOS)
     with atomic_write(path) as file:
         picture.save(file, format="PNG")
 
@@ -70,40 +72,40 @@ def _draw_panel(
     def place(x: float, y: float) -> tuple[float, float]:
         return left + (x - 1) / (epochs - 1) * (right - left), bottom - (y - low) / (high - low) * (bottom - top)
 
-    pen.text((left, 12), title, fill=_INK, font=font)
+    pen.text((left, 12 * _FINE), title, fill=_INK, font=font)
     for value in ticks(low, high):
         y = place(1, value)[1]
-        pen.line((left, y, right, y), fill=_GRID)
-        pen.text((left - 8, y), f"{value:g}", fill=_INK, font=font, anchor="rm")
+        pen.line((left, y, right, y), fill=_GRID, width=_FINE)
+        pen.text((left - 8 * _FINE, y), f"{value:g}", fill=_INK, font=font, anchor="rm")
     for value in ticks(1, epochs):
         if value == int(value) and value >= 1:
             x = place(value, low)[0]
-            pen.line((x, bottom, x, bottom + 5), fill=_INK)
-            pen.text((x, bottom + 8), f"{value:g}", fill=_INK, font=font, anchor="mt")
-    pen.text((right, bottom + 34), "epoch", fill=_INK, font=font, anchor="rt")
+            pen.line((x, bottom, x, bottom + 5 * _FINE), fill=_INK, width=_FINE)
+            pen.text((x, bottom + 8 * _FINE), f"{value:g}", fill=_INK, font=font, anchor="mt")
+    pen.text((right, bottom + 34 * _FINE), "epoch", fill=_INK, font=font, anchor="rt")
     if best is not None:
         x = place(best, low)[0]
-        pen.line((x, top, x, bottom), fill=_BEST, width=1)
-    pen.line((left, top, left, bottom, right, bottom), fill=_INK)
+        pen.line((x, top, x, bottom), fill=_BEST, width=_FINE)
+    pen.line((left, top, left, bottom, right, bottom), fill=_INK, width=_FINE)
     legend = float(right)
     for points, colour, label in reversed(curves):
         if points:
             _draw_line(pen, [place(x, y) for x, y in points], colour)
             legend -= pen.textlength(label, font=font)
-            pen.text((legend, 12), label, fill=colour, font=font)
-            legend -= 16
+            pen.text((legend, 12 * _FINE), label, fill=colour, font=font)
+            legend -= 16 * _FINE
     if best is not None:
         label = f"best: epoch {best}"
-        pen.text((legend - pen.textlength(label, font=font), 12), label, fill=_BEST, font=font)
+        pen.text((legend - pen.textlength(label, font=font), 12 * _FINE), label, fill=_BEST, font=font)
     return panel
 
 
 def _draw_line(pen: ImageDraw.ImageDraw, points: Points, colour: tuple[int, int, int]) -> None:
     if len(points) > 1:
-        pen.line(points, fill=colour, width=3, joint="curve")
+        pen.line(points, fill=colour, width=3 * _FINE, joint="curve")
     else:
-        x, y = points[0]
-        pen.ellipse((x - 4, y - 4, x + 4, y + 4), fill=colour)
+        (x, y), radius = points[0], 4 * _FINE
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
 
 
 def _points(history: Sequence[dict[str, Any]], key: str) -> Points:

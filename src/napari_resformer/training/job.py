@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from napari_resformer.network import ResFormer
 from napari_resformer.samples.sample import SampleSet
 from napari_resformer.samples.survey import Survey, look_at
 from napari_resformer.training.checkpoint import Checkpoint, State, save_checkpoint
-from napari_resformer.training.loader import epoch_batches, steps_per_epoch
+from napari_resformer.training.loader import PlaneReader, epoch_batches, steps_per_epoch
 from napari_resformer.training.losses import MultiTaskLoss, class_weights, tally_step, training_metrics
 from napari_resformer.training.optimise import Optimiser, freeze, make_optimizer, make_schedule, running_average
 from napari_resformer.training.plan import TrainPlan, considered, make_plan
@@ -159,7 +159,7 @@ def _train(
         trainer.load(run.load())
         done = trainer.progress.epoch
         yield Notice(f"the run in {run.path} goes on after epoch {done} of {settings.epochs}")
-        team.first(partial(run.record, trainer.progress.history))
+        team.first(partial(trainer.write_progress, run, best=True))  # a kill may have come between two files
     while not trainer.progress.has_ended(settings):
         begin = time.perf_counter()
         trainer.progress.epoch += 1
@@ -206,7 +206,7 @@ class _Trainer:
         self.network: Any = team.prepare(network)
         self.progress = _Progress(best=stored_weights(network))
         self.average = AveragedModel(
-            self.network, avg_fn=partial(running_average, settings.average_decay), use_buffers=True, device=team.device
+            self.network, multi_avg_fn=partial(running_average, settings.average_decay), use_buffers=True, device=team.device
         )
         self.steps_an_epoch = steps_per_epoch(len(plan.training.samples), settings.batch, team.size)
         module, optimizer = team.fabric.setup(self.network, make_optimizer(self.network, settings))
@@ -214,6 +214,7 @@ class _Trainer:
         criterion = MultiTaskLoss(settings.class_loss_weight, weights).to(team.device)
         schedule = make_schedule(optimizer, settings, self.steps_an_epoch, done=0)
         self.optimiser = Optimiser(team, module, optimizer, schedule, criterion, settings.seed, frozen)
+        self.reader = PlaneReader(plan.card.channels, plan.card.normalisation)
         self.validator = Validator(plan.validation, plan.card, settings, weights, team.device)
 
     @property
@@ -238,9 +239,7 @@ class _Trainer:
         """Take the steps of an epoch; return its training metrics."""
         settings, epoch, team = self.plan.settings, self.progress.epoch, self.team
         tallies = []
-        batches = epoch_batches(
-            self.plan.training, self.card.channels, self.card.normalisation, settings, epoch, (team.rank, team.size)
-        )
+        batches = epoch_batches(self.plan.training, self.reader, settings, epoch, (team.rank, team.size))
         try:
             for step, batch in enumerate(batches, start=1):
                 batch = batch.to(team.device)
@@ -278,7 +277,7 @@ class _Trainer:
         best = done.score > progress.best_score
         if best:
             progress.best_epoch, progress.best_score, progress.best = done.epoch, done.score, stored_weights(self.judged)
-        done = EpochDone(**{**vars(done), "best": best})
+        done = replace(done, best=best)
         progress.history.append(history_row(done))
         return done
 
@@ -299,9 +298,13 @@ class _Trainer:
             ),
             run.checkpoint,
         )
-        if done.best:
+        self.write_progress(run, best=done.best)
+
+    def write_progress(self, run: RunFolder, *, best: bool) -> None:
+        """Write what is made from a checkpoint: the best model, metrics and curves."""
+        if best:
             self.finish().save(run.best, overwrite=True)
-        run.record(progress.history)
+        run.record(self.progress.history)
 
     def snapshot(self) -> Model:
         """Return the model as it stands."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_resformer.images.channels import match_channels
-from napari_resformer.images.normalise import Normalisation, measure
+from napari_resformer.images.normalise import Normalisation, Scaling, measure
 from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.training.augment import view
 from napari_resformer.training.settings import TrainSettings
@@ -51,15 +51,31 @@ class Batch:
         return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
 
 
-def load_plane(
-    sample: Sample, channels: Sequence[str], normalisation: Normalisation
-) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """Read a sample as the network takes it: (C, H, W) in -1 to 1, and its mask (H, W)."""
-    plane = sample.plane()
-    rule = match_channels(plane.image, channels)
-    pixels = measure(plane, rule, normalisation).apply(rule.apply(plane.read()))
-    mask = sample.mask()
-    return pixels, None if mask is None else mask.astype(np.uint8)
+class PlaneReader:
+    """Reads samples as the network takes them; pixels are read anew each time, statistics of a plane are taken once.
+
+    Parameters
+    ----------
+    channels : sequence of str
+        Those of the model.
+    normalisation : Normalisation
+        How raw values become what the network takes.
+    """
+
+    def __init__(self, channels: Sequence[str], normalisation: Normalisation) -> None:
+        self.channels = channels
+        self.normalisation = normalisation
+        self._scalings: dict[str, Scaling] = {}
+
+    def read(self, sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+        """Return a plane (C, H, W) in -1 to 1, and its mask (H, W)."""
+        plane, mask = sample.plane(), sample.mask()
+        rule = match_channels(plane.image, self.channels)
+        scaling = self._scalings.get(sample.name)
+        if scaling is None:
+            scaling = self._scalings[sample.name] = measure(plane, rule, self.normalisation)
+        pixels = scaling.apply(rule.apply(plane.read()))
+        return pixels, None if mask is None else mask.astype(np.uint8)
 
 
 def epoch_order(samples: SampleSet, balance: float, seed: int, epoch: int) -> list[int]:
@@ -86,8 +102,7 @@ def steps_per_epoch(samples: int, batch: int, processes: int = 1) -> int:
 
 def epoch_batches(
     samples: SampleSet,
-    channels: Sequence[str],
-    normalisation: Normalisation,
+    reader: PlaneReader,
     settings: TrainSettings,
     epoch: int,
     share: tuple[int, int] = (0, 1),
@@ -98,7 +113,7 @@ def epoch_batches(
 
     Parameters
     ----------
-    samples, channels, normalisation, settings
+    samples, reader, settings
         What to draw from, and how.
     epoch : int
         From 1.
@@ -114,9 +129,7 @@ def epoch_batches(
     chunks = [places[step * settings.batch : (step + 1) * settings.batch][rank::processes] for step in range(steps)]
 
     def make(chunk: range) -> Batch:
-        return _collate(
-            [_crop(samples, samples.samples[order[place]], place, channels, normalisation, settings, epoch) for place in chunk]
-        )
+        return _collate([_crop(samples, samples.samples[order[place]], place, reader, settings, epoch) for place in chunk])
 
     with ThreadPoolExecutor(1, thread_name_prefix="resformer-loader") as pool:
         waiting: deque[Future[Batch]] = deque()
@@ -139,13 +152,12 @@ def _crop(
     samples: SampleSet,
     sample: Sample,
     place: int,
-    channels: Sequence[str],
-    normalisation: Normalisation,
+    reader: PlaneReader,
     settings: TrainSettings,
     epoch: int,
 ) -> Crop:
     generator = np.random.default_rng((settings.seed, epoch, place))
-    image, mask = load_plane(sample, channels, normalisation)
+    image, mask = reader.read(sample)
     seen, labels, valid = view(generator, image, mask, settings)
     number = samples.class_number(sample)
     return seen, labels, valid, UNKNOWN_CLASS if number is None else number

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from napari_resformer.network import ResFormer, ResFormerOutput
 from napari_resformer.training.loader import Batch
@@ -112,12 +113,10 @@ def make_schedule(optimizer: Any, settings: TrainSettings, steps: int, done: int
     return LambdaLR(optimizer, lambda step: _schedule_factor(step, warmup, total), last_epoch=done - 1)
 
 
-def running_average(decay: float, average: Tensor, value: Tensor, updates: Tensor) -> Tensor:
+def running_average(decay: float, averages: list[Tensor], values: list[Tensor], updates: Tensor) -> None:
     """Average exponentially; the decay rises to ``decay`` over the first updates, so that a short run does not lag behind."""
-    if not average.is_floating_point():
-        return value
     now = min(decay, (1 + int(updates)) / (10 + int(updates)))
-    return torch.lerp(average, value, 1 - now)
+    get_ema_multi_avg_fn(now)(averages, values, updates)
 
 
 def freeze(network: ResFormer) -> tuple[nn.Module, ...]:

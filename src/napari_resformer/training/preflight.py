@@ -141,7 +141,7 @@ def _classes(plan: TrainPlan) -> Iterator[str]:
 
 
 def _pixels(facts: Sequence[SampleFacts]) -> tuple[str, ...]:
-    good = [fact for fact in facts if not fact.fault]
+    good = [fact for fact in facts if not fact.fault and fact.channels]
     if not good:
         return ()
     small, large = (pick(good, key=lambda fact: fact.shape[0] * fact.shape[1]).shape for pick in (min, max))

@@ -104,6 +104,11 @@ class RunFolder:
             file.write(json.dumps(described, indent=1, ensure_ascii=False).encode())
         return False
 
+    def clear(self) -> None:
+        """Remove an earlier run's files, so that a new one can start; other files stay."""
+        for file in (self.checkpoint, self.settings, self.best, self.metrics, self.curves, self.card):
+            file.unlink(missing_ok=True)
+
     def load(self) -> Checkpoint:
         """Read the last epoch's checkpoint."""
         return load_checkpoint(self.checkpoint)

@@ -89,7 +89,7 @@ class TrainSettings(BaseModel):
     freeze_encoder: bool = False
 
     def following(self, start: Card | None) -> TrainSettings:
-        """Return these settings with mode, size and colour taken from the model to start from, where they were not set.
+        """Return these settings with mode and size taken from the model to start from, where they were not set.
 
         Parameters
         ----------

@@ -53,8 +53,15 @@ class Team:
         devices, nodes : int
             Devices on each node, and nodes. On each further node the same command has to be started by a scheduler
             (Slurm, torchrun) that says in the environment which node it is.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer devices.
         """
         kind, _, number = device.partition(":")
+        if kind == "cuda" and devices > torch.cuda.device_count():
+            raise ValueError(f"{devices} devices were asked for, this machine has {torch.cuda.device_count()}; ask for fewer")
         if devices * nodes == 1:
             return cls(Fabric(accelerator=kind, devices=[int(number)] if number and kind == "cuda" else 1, precision=precision))
         backend = "nccl" if kind == "cuda" else "gloo"

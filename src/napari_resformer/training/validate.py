@@ -19,7 +19,7 @@ from napari_resformer.network import ResFormer
 from napari_resformer.network.frame import fit, pad, unfit
 from napari_resformer.network.resformer import MIN_SIDE
 from napari_resformer.samples.sample import Sample, SampleSet
-from napari_resformer.training.loader import load_plane
+from napari_resformer.training.loader import PlaneReader
 from napari_resformer.training.losses import mean, pooled_dice, task_metrics
 from napari_resformer.training.settings import TrainSettings
 
@@ -78,14 +78,14 @@ class Validator:
         self, samples: SampleSet, card: Card, settings: TrainSettings, class_weights: Tensor, device: torch.device
     ) -> None:
         self.samples = samples
-        self.card = card
+        self.reader = PlaneReader(card.channels, card.normalisation)
         self.settings = settings
         self.class_weights = class_weights.cpu().double()
         self.device = device
 
     def judge(self, network: ResFormer, sample: Sample) -> HeldOut:
         """Judge one plane; of one larger than :data:`MAX_SIDE` its middle. No torch context is left open."""
-        image, mask = load_plane(sample, self.card.channels, self.card.normalisation)
+        image, mask = self.reader.read(sample)
         image, mask = _middle(image), None if mask is None else _middle(mask[np.newaxis])[0]
         number = self.samples.class_number(sample)
         soft, cross_entropy, class_loss, weight = None, 0.0, None, 0.0
@@ -94,7 +94,7 @@ class Validator:
             predicted = logits.argmax(0).to(torch.uint8).cpu().numpy()
             if mask is not None:
                 soft, cross_entropy = _soft_overlap(logits, torch.from_numpy(mask).long().to(self.device))
-            class_logits = class_logits.double().cpu()
+            class_logits = class_logits.cpu().double()
             if number is not None and len(class_logits):
                 class_loss = float(functional.cross_entropy(class_logits[None], torch.tensor([number])))
                 weight = float(self.class_weights[number])
@@ -146,7 +146,7 @@ def _soft_overlap(logits: Tensor, mask: Tensor) -> tuple[NDArray[np.float64], fl
     both = (probabilities * truth).sum((1, 2))
     sides = probabilities.sum((1, 2)) + truth.sum((1, 2))
     cross_entropy = functional.cross_entropy(logits.float()[None], mask[None])
-    return torch.stack([both, sides])[:, 1:].double().cpu().numpy(), float(cross_entropy)
+    return torch.stack([both, sides])[:, 1:].cpu().double().numpy(), float(cross_entropy)
 
 
 def _middle(plane: NDArray[Any]) -> NDArray[Any]:

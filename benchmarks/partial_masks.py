@@ -1,0 +1,52 @@
+"""Whether images without a mask help: ``python benchmarks/partial_masks.py DATA`` (breast ultrasound, most without a mask).
+
+One model learns from all images of the training folds, those without a mask for the class only; the other from those that
+have a mask. Both are tested on the same fold, over several seeds; intervals are over resampled groups of the pooled seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from measuring import accuracy, balanced_accuracy, judge, line, mean_dice, trained
+
+from napari_resformer.samples.folder import read_folder
+from napari_resformer.samples.split import select_folds
+from napari_resformer.training.settings import TrainSettings
+
+
+def main() -> None:
+    """Print the figures of both."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--test-fold", default="0")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    samples = read_folder(options.data)
+    test = select_folds(samples, [options.test_fold])
+    pool = [sample for sample in samples.samples if sample.fold != options.test_fold]
+    masked = [sample for sample in pool if sample.mask_source is not None]
+    lesions = {sample.name for sample in test.samples if (mask := sample.mask()) is not None and mask.any()}
+    for text, chosen in ((f"all {len(pool)} images", pool), (f"the {len(masked)} with a mask", masked)):
+        rows = []
+        steps = options.epochs * len(pool)  # as many crops for both
+        for seed in range(options.seeds):
+            settings = TrainSettings(mode="resize", size=options.size, seed=seed, epochs=round(steps / len(chosen)), batch=16)
+            rows += judge(trained(samples.subset(chosen), settings), test)
+        print(f"trained on {text}, {options.seeds} seeds")
+        print(line("  mean Dice, images with a lesion", [row for row in rows if row.name in lesions], lesion_dice))
+        print(line("  mean Dice, all with a mask", rows, lesion_dice))
+        print(line("  accuracy", rows, accuracy))
+        print(line("  balanced accuracy", rows, balanced_accuracy), flush=True)
+
+
+def lesion_dice(rows: list) -> float | None:
+    """Return the mean Dice of the foreground."""
+    return mean_dice(rows, "foreground")
+
+
+if __name__ == "__main__":
+    main()

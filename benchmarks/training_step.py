@@ -1,0 +1,115 @@
+"""What a training step costs over a bare PyTorch loop: ``python benchmarks/training_step.py DATA [--steps 40]``.
+
+Both loops take the same network, batches, augmentation and losses; the bare one is forward, loss, backward, step, and no more.
+They take turns, so that a busy machine slows both. Then the job runs in processes of its own with and without huge pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from measuring import Finished
+from torch.optim.swa_utils import AveragedModel
+
+from napari_resformer.devices import choose_device, fast_precision
+from napari_resformer.network import ResFormer
+from napari_resformer.samples.folder import read_folder
+from napari_resformer.samples.survey import iter_survey
+from napari_resformer.training.loader import PlaneReader, epoch_batches
+from napari_resformer.training.losses import MultiTaskLoss, class_weights, tally_step
+from napari_resformer.training.optimise import Optimiser, make_optimizer, make_schedule, running_average
+from napari_resformer.training.plan import TrainPlan, make_plan
+from napari_resformer.training.settings import TrainSettings
+from napari_resformer.training.team import Team
+
+
+def main() -> None:
+    """Print milliseconds a step of each, and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--job-only", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    *_, survey = iter_survey(samples := read_folder(options.data))
+    assert isinstance(survey, Finished)
+    plan = make_plan(samples, survey.result, TrainSettings(), name="step")
+    loops = {"job": job(plan, options.device)}
+    if not options.job_only:
+        loops["bare"] = bare(plan, options.device)
+    times: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(options.steps):
+        for name, loop in loops.items():
+            times[name].append(next(loop))
+    cost = {name: statistics.median(values[3:]) for name, values in times.items()}
+    print("  ".join(f"{name} {1000 * value:.1f} ms" for name, value in cost.items()), flush=True)
+    if options.job_only:
+        return
+    print(f"ratio {cost['job'] / cost['bare']:.3f} (goal 1.10)", flush=True)
+    for value in ("0", "1"):
+        environment = os.environ | {"THP_MEM_ALLOC_ENABLE": value}
+        command = [sys.executable, __file__, str(options.data), "--steps", str(options.steps), "--device", options.device]
+        print(f"huge pages {'on ' if value == '1' else 'off'}: ", end="", flush=True)
+        subprocess.run([*command, "--job-only"], env=environment, check=True)
+
+
+def batches(plan: TrainPlan) -> Iterator:
+    reader = PlaneReader(plan.card.channels, plan.card.normalisation)
+    for epoch in range(1, 10**6):
+        yield from epoch_batches(plan.training, reader, plan.settings, epoch)
+
+
+def job(plan: TrainPlan, device: str) -> Iterator[float]:
+    """Yield the seconds of each step as the training job takes it, with average, metrics and schedule."""
+    chosen = choose_device(device).name
+    team = Team.assemble(chosen, fast_precision(chosen))
+    network = ResFormer(plan.card.network).to(memory_format=torch.channels_last)
+    average = AveragedModel(network, multi_avg_fn=partial(running_average, plan.settings.average_decay), use_buffers=True)
+    average.to(team.device)
+    module, optimizer = team.fabric.setup(network, make_optimizer(network, plan.settings))
+    criterion = MultiTaskLoss(0.25, class_weights(plan.class_counts, plan.settings.balance)).to(team.device)
+    schedule = make_schedule(optimizer, plan.settings, 100, done=0)
+    optimiser = Optimiser(team, module, optimizer, schedule, criterion, 0)
+    for number, batch in enumerate(batches(plan)):
+        begin = time.perf_counter()
+        batch = batch.to(team.device)
+        parts, output = optimiser.step(batch, 1, number)
+        average.update_parameters(network)
+        tally_step(output, batch, parts)
+        float(parts.total.detach())
+        yield time.perf_counter() - begin
+
+
+def bare(plan: TrainPlan, device: str) -> Iterator[float]:
+    """Yield the seconds of each step of a plain loop."""
+    name = choose_device(device).name
+    precision = fast_precision(name)
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+    network = ResFormer(plan.card.network).to(name, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
+    criterion = MultiTaskLoss(0.25, class_weights(plan.class_counts, plan.settings.balance)).to(name)
+    for batch in batches(plan):
+        begin = time.perf_counter()
+        batch = batch.to(torch.device(name))
+        with torch.autocast(name.partition(":")[0], dtype=dtype, enabled=dtype is not None):
+            output = network(batch.images, batch.valid)
+        output = type(output)(*(part.float() for part in output))
+        loss = criterion(output, batch).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        float(loss.detach())
+        yield time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    main()

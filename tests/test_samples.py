@@ -1,0 +1,236 @@
+"""Samples: layer pairs, data folders there and back, the split, and what a pre-flight says."""
+
+from __future__ import annotations
+
+import dask.array as da
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_resformer.events import Finished
+from napari_resformer.images.image import from_array
+from napari_resformer.samples.folder import read_folder
+from napari_resformer.samples.pairs import LayerPair, pair_faults, samples_from_pairs
+from napari_resformer.samples.sample import Sample, SampleSet
+from napari_resformer.samples.saving import save_folder
+from napari_resformer.samples.split import split_samples
+from napari_resformer.training.preflight import iter_preflight
+from napari_resformer.training.settings import TrainSettings
+
+RNG = np.random.default_rng(0)
+
+
+def last(job):
+    *_, event = job
+    assert isinstance(event, Finished)
+    return event.result
+
+
+def blobs(shape=(64, 80), dtype=np.uint16, value=1):
+    """A noisy image and its mask."""
+    mask = np.zeros(shape, np.uint8)
+    top, left = RNG.integers(4, 30, 2)
+    mask[top : top + 20, left : left + 20] = value
+    return (RNG.integers(0, 200, shape) + 1000 * (mask > 0) + 500).astype(dtype), mask
+
+
+def pair(name="a", classes=None, **changes):
+    pixels, mask = blobs(**changes)
+    return LayerPair(from_array(pixels, "YX", name=name), mask, classes or {})
+
+
+def several(classes=("one", "two"), number=8):
+    return [pair(f"im{place}", {(): classes[place % len(classes)]}) for place in range(number)]
+
+
+# ------------------------------------------------------------------------------------------------------------ layer pairs
+@pytest.mark.parametrize("wrap", [np.asarray, da.from_array, zarr.array], ids=["numpy", "dask", "zarr"])
+def test_a_stack_gives_a_sample_a_plane_of_one_group(wrap) -> None:
+    planes = [blobs() for _ in range(4)]
+    stack, labels = (np.stack(part) for part in zip(*planes, strict=True))
+    labels[2] = 0  # not painted: no mask, rather than background all over
+    image = from_array(wrap(stack), "ZYX", name="stack")
+    samples = samples_from_pairs([LayerPair(image, wrap(labels), {(1,): "mitosis"})], "mine")
+    assert [sample.name for sample in samples.samples] == ["stack Z0", "stack Z1", "stack Z2", "stack Z3"]
+    assert {sample.group for sample in samples.samples} == {"stack"}
+    assert [sample.image_class for sample in samples.samples] == [None, "mitosis", None, None]
+    assert samples.samples[2].mask() is None
+    np.testing.assert_array_equal(samples.samples[3].mask(), labels[3])
+    np.testing.assert_array_equal(samples.samples[3].plane().read()[0], stack[3])
+
+
+def test_labels_may_have_or_lack_axes_that_hold_nothing() -> None:
+    pixels = RNG.integers(0, 255, (5, 2, 40, 50)).astype(np.uint8)  # ZCYX
+    labels = RNG.integers(0, 3, (5, 40, 50)).astype(np.uint8)
+    image = from_array(pixels, "ZCYX", name="z")
+    for given in (labels, np.broadcast_to(labels[:, None], pixels.shape), labels[:, None]):
+        samples = samples_from_pairs([LayerPair(image, given, {})], "s")
+        np.testing.assert_array_equal(samples.samples[4].mask(), labels[4])
+    single = from_array(pixels[:1, 0], "ZYX", name="one")
+    np.testing.assert_array_equal(samples_from_pairs([LayerPair(single, labels[0], {})], "s").samples[0].mask(), labels[0])
+
+
+def test_pairs_that_do_not_fit_are_all_named() -> None:
+    image = from_array(np.zeros((40, 50), np.uint8), "YX", name="good")
+    wrong = LayerPair(image, np.zeros((50, 40), np.uint8), {})
+    stack = LayerPair(from_array(np.zeros((9, 40, 50), np.uint8), "ZYX", name="deep"), None, {(9,): "x"})
+    assert pair_faults(LayerPair(image, np.zeros((40, 50), np.uint8), {(): "x"})) == ()
+    with pytest.raises(ValueError, match=r"good have shape \(50, 40\).*deep has a class for plane \(9,\)"):
+        samples_from_pairs([wrong, stack], "s")
+    with pytest.raises(ValueError, match="no pair"):
+        samples_from_pairs([], "s")
+
+
+# ----------------------------------------------------------------------------------------------------------- data folders
+def test_saved_samples_are_read_back_equal(tmp_path) -> None:
+    colour = RNG.integers(0, 255, (40, 50, 3)).astype(np.uint8)
+    stack = RNG.normal(size=(6, 2, 40, 50)).astype(np.float32)
+    labels = np.zeros((6, 40, 50), np.uint16)
+    labels[1, 5:20, 5:20], labels[4, 5:9, 5:9] = 300, 2
+    pairs = [
+        LayerPair(from_array(colour, "YXC", name="a/b: c?"), (colour[..., 0] > 99).astype(np.int32), {(): 'größer, "x"'}),
+        LayerPair(from_array(colour > 9, "YXC", name="bits"), None, {(): "細胞"}),
+        LayerPair(from_array(stack, "TCYX", name="deep", pixel_size=(0.25, 0.5)), labels, {(2,): "late"}),
+    ]
+    samples = samples_from_pairs(pairs, "mine")
+    path = last(save_folder(samples, tmp_path / "d"))
+    (path / "images" / "Thumbs.db").write_bytes(b"stray")
+    read = {sample.name: sample for sample in read_folder(path).samples}
+    kept = [sample for sample in samples.samples if sample.image_class or sample.mask() is not None]
+    assert len(read) == len(kept) == 5
+    for sample, again in zip(sorted(kept, key=lambda s: s.name), [read[name] for name in sorted(read)], strict=True):
+        assert (again.image_class, again.group) == (sample.image_class, sample.group)
+        ours, theirs = sample.plane(), again.plane()
+        assert theirs.image.data.dtype == (np.uint8 if ours.image.data.dtype == bool else ours.image.data.dtype)
+        assert theirs.image.pixel_size == ours.image.pixel_size
+        assert theirs.image.rgb == ours.image.rgb
+        np.testing.assert_array_equal(theirs.read(), ours.read())
+        np.testing.assert_equal(again.mask(), sample.mask())
+        assert sample.mask() is None or again.mask().dtype == sample.mask().dtype
+
+
+def test_an_existing_folder_is_updated_only_if_asked(tmp_path) -> None:
+    first, second = pair("one", {(): "x"}), pair("two", {(): "y"})
+    last(save_folder(samples_from_pairs([first, second], "s"), tmp_path))
+    newer = LayerPair(first.image, None, {(): "z"})
+    with pytest.raises(FileExistsError, match="update"):
+        last(save_folder(samples_from_pairs([newer], "s"), tmp_path))
+    last(save_folder(samples_from_pairs([newer], "s"), tmp_path, overwrite=True))
+    read = {sample.group: sample for sample in read_folder(tmp_path).samples}
+    assert (read["one"].image_class, read["one"].mask()) == ("z", None)
+    np.testing.assert_array_equal(read["two"].mask(), second.labels)
+
+
+def test_masks_are_read_where_they_leave_no_doubt(tmp_path) -> None:
+    mask = blobs()[1]
+    files = {
+        "gray.png": mask, "rgb.png": np.dstack([mask] * 3), "white.png": mask * 255, "whole.tif": mask.astype(np.float32),
+        "signed.tif": mask.astype(np.int64),
+    }  # fmt: skip
+    for name, pixels in files.items():
+        (tifffile if name.endswith("tif") else imageio).imwrite(tmp_path / name, pixels)
+        found = Sample("x", tmp_path / name, tmp_path / name, None, "x").mask()
+        np.testing.assert_array_equal(found, mask)
+    for name, pixels, words in (
+        ("colour.png", np.dstack([mask, mask * 2, mask]), "in colour"),
+        ("half.tif", mask * np.float32(0.5), "fractions"),
+        ("below.tif", -mask.astype(np.int16), "negative"),
+        ("deep.tif", np.stack([mask] * 9), "one plane a file|axes"),
+    ):
+        (tifffile if name.endswith("tif") else imageio).imwrite(tmp_path / name, pixels)
+        with pytest.raises(ValueError, match=words):
+            Sample("x", tmp_path / name, tmp_path / name, None, "x").mask()
+
+
+# ------------------------------------------------------------------------------------------------------------------ split
+def made(classes, groups=None, masked=None):
+    samples = [
+        Sample(f"s{place}", from_array(np.zeros((32, 32)), "YX").plane(), None, name, str(groups[place] if groups else place))
+        for place, name in enumerate(classes)
+    ]
+    return SampleSet("made", tuple(samples), tuple(sorted({name for name in classes if name})))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_split_is_by_group_stratified_and_never_empty(seed) -> None:
+    samples = made(["a"] * 30 + ["b"] * 12 + ["c"] * 2, [place // 2 for place in range(44)])
+    masked = {f"s{place}" for place in range(0, 44, 4)}
+    training, validation = split_samples(samples, seed=seed, masked=masked)
+    assert not {sample.group for sample in training.samples} & {sample.group for sample in validation.samples}
+    assert {sample.image_class for sample in training.samples} == {"a", "b", "c"}
+    assert {sample.image_class for sample in validation.samples} == {"a", "b"}
+    assert 0.1 < len(validation.samples) / 44 < 0.34
+    assert {sample.name for sample in validation.samples} & masked
+    assert split_samples(samples, seed=seed, masked=masked) == (training, validation)
+
+
+def test_few_images_of_many_classes_leave_enough_to_train_on() -> None:
+    training, validation = split_samples(made(["a", "a", "b", "b", "c", "c", "d", "d"]))
+    assert len(validation.samples) == 2
+    assert len(training.samples) == 6
+    assert len(split_samples(made(["a", "b"]))[1].samples) == 1
+
+
+# -------------------------------------------------------------------------------------------------------------- preflight
+def preflight(pairs, **settings):
+    return last(iter_preflight(samples_from_pairs(pairs, "mine"), TrainSettings(size=64, **settings)))
+
+
+def test_preflight_tells_what_there_is() -> None:
+    found = preflight(several(number=40))
+    text = "\n".join(found.facts)
+    for words in ("40 annotated", "40 of 40 have a mask", "one 20, two 20", "64x80 pixels, uint16", "validate"):
+        assert words in text
+    assert not found.refusals
+    assert not found.warnings
+
+
+@pytest.mark.parametrize(
+    ("pairs", "settings", "words"),
+    [
+        (several(number=1), {}, "at least 2 groups"),
+        (several(("one",)), {}, "every image has the image class one"),
+        ([pair("a", value=3), pair("b")], {"mask_classes": ("cell", "nucleus")}, r"up to 3.*2 mask classes.*cell, nucleus"),
+        ([pair("a"), LayerPair(from_array(np.full((40, 40), np.nan), "YX", name="b"), None, {})], {"folds": ("7",)}, "no fold 7"),
+        (several(), {"freeze_encoder": True}, "model to start from"),
+    ],
+    ids=["no validation", "one class", "values", "fold", "freeze"],
+)
+def test_preflight_refuses_what_cannot_work(pairs, settings, words) -> None:
+    import re
+
+    (refusal,) = preflight(pairs, **settings).refusals
+    assert re.search(words, refusal)
+
+
+def test_preflight_warns_of_what_will_work_badly() -> None:
+    pixels, mask = blobs()
+    same = [LayerPair(from_array(pixels + place, "YX", name=f"same{place}"), mask, {}) for place in range(6)]
+    numbered = [pair(f"v{place}", {(): "odd"}, value=place + 1) for place in range(25)]
+    text = "\n".join(preflight(same + numbered + [pair("rare", {(): "rare"})]).warnings)
+    for words in ("near-duplicates", "different values", "few training images have the class rare", "largest class"):
+        assert words in text, words
+
+
+def test_a_folder_with_odd_files_says_so(tmp_path) -> None:
+    last(save_folder(samples_from_pairs(several(), "s"), tmp_path))
+    imageio.imwrite(tmp_path / "masks" / "im1_mask.png", np.zeros((64, 80), np.uint8))
+    imageio.imwrite(tmp_path / "images" / "new.png", np.zeros((64, 80), np.uint8))
+    found = last(iter_preflight(read_folder(tmp_path), TrainSettings(size=64)))
+    assert any("im1_mask.png" in text for text in found.warnings)
+    assert any("1 image(s) or plane(s) with neither" in text for text in found.facts)
+    imageio.imwrite(tmp_path / "masks" / "new.png", np.zeros((8, 8), np.uint8))
+    found = last(iter_preflight(read_folder(tmp_path), TrainSettings(size=64)))
+    assert "new.png: its mask is 8x8 pixels" in found.refusals[0]
+    good = (tmp_path / "labels.csv").read_text(encoding="utf-8")
+    for text, words in (
+        (good + "gone.png,one,\n", r"gone\.png"),
+        (good + "im1.tif,two,\n", "twice"),
+        (good.replace(",", ";"), "commas"),
+        (good.replace("one", "größer").encode("latin-1"), "UTF-8"),
+    ):
+        (tmp_path / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(ValueError, match=words):
+            read_folder(tmp_path)
