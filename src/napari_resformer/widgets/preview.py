@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_resformer.images.image import Image, from_array
-from napari_resformer.widgets.result_layer import METADATA_KEY, OPACITY, geometry, mask_colormap
+from napari_resformer.widgets.colours import OPACITY, mask_colormap
+from napari_resformer.widgets.result_layer import METADATA_KEY
 
 if TYPE_CHECKING:
     from napari_resformer.model.file import Model
@@ -195,7 +196,23 @@ def _laid_out(preview: Preview, layer: Any) -> tuple[NDArray[np.uint8], dict[str
     shape = tuple(size.get(axes[number], 1) for number in kept)
     planar = tuple(size[axis] if axis in "YX" else 1 for axis in (axes[number] for number in kept))
     mask = preview.mask if axes.index("Y") < axes.index("X") else preview.mask.T
-    place = geometry(layer, dropped)
-    corner = layer.data_to_world([start.get(axis, 0) for axis in axes])
-    place["translate"] = np.asarray(layer.affine.inverse(corner))[kept]
-    return np.broadcast_to(mask.reshape(planar), shape), place
+    corner = np.asarray(layer.affine.inverse(layer.data_to_world([start.get(axis, 0) for axis in axes])))
+    return np.broadcast_to(mask.reshape(planar), shape), _geometry(layer, kept, corner)
+
+
+def _geometry(layer: Any, kept: list[int], corner: NDArray[Any]) -> dict[str, Any]:
+    """Return a layer's geometry along some of its axes, moved to a corner."""
+    block, affine = np.ix_(kept, kept), np.ix_([*kept, layer.ndim], [*kept, layer.ndim])
+    shear = np.asarray(layer.shear)
+    if shear.ndim == 1:  # napari gives the entries above the diagonal alone where that is enough
+        above, shear = shear, np.eye(layer.ndim)
+        shear[np.triu_indices(layer.ndim, 1)] = above
+    return {
+        "scale": np.asarray(layer.scale)[kept],
+        "translate": corner[kept],
+        "rotate": np.asarray(layer.rotate)[block],
+        "shear": shear[block],
+        "affine": np.asarray(layer.affine.affine_matrix)[affine],
+        "units": tuple(layer.units[axis] for axis in kept),
+        "axis_labels": tuple(layer.axis_labels[axis] for axis in kept),
+    }

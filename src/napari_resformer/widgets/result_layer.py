@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_resformer.images.image import Image
+from napari_resformer.widgets.colours import OPACITY as _OPACITY
+from napari_resformer.widgets.colours import mask_colormap as _colormap
 
 if TYPE_CHECKING:
     import napari
@@ -21,16 +23,6 @@ if TYPE_CHECKING:
 METADATA_KEY = "napari_resformer"
 
 _CHUNK = 2**20  # values counted at once: numpy holds the GIL meanwhile, and makes 8 bytes of each
-OPACITY = 0.55  # the tissue stays visible through its mask
-# Colours that neither stained tissue nor a gray image has, far apart in lightness too; the first serves most models.
-_COLOURS = (
-    (0.0, 0.90, 0.63),
-    (0.98, 0.75, 0.0),
-    (0.90, 0.25, 0.85),
-    (0.25, 0.62, 1.0),
-    (0.95, 0.35, 0.10),
-    (0.75, 0.95, 0.20),
-)
 
 
 @dataclass(frozen=True)
@@ -202,8 +194,8 @@ def show_result(viewer: napari.viewer.Viewer, image_layer: Any, labels: LabelsDa
         viewer.layers.selection.active = old
         return old  # type: ignore[no-any-return]
     layer = viewer.add_labels(
-        labels.data, name=name, features=labels.features, metadata=metadata, opacity=OPACITY,
-        colormap=mask_colormap(len(labels.provenance["mask_classes"])), **place,
+        labels.data, name=name, features=labels.features, metadata=metadata, opacity=_OPACITY,
+        colormap=_colormap(len(labels.provenance["mask_classes"])), **place,
     )  # fmt: skip
     if old is not None:  # the axes were named differently before
         position = viewer.layers.index(old)
@@ -229,12 +221,3 @@ def _replace(old: Any, name: str, labels: LabelsData, metadata: dict[str, Any], 
 
 def _name(stored: dict[str, Any]) -> str:
     return f"{stored['image']['layer']} · {stored['widget']['model']}"
-
-
-def mask_colormap(classes: int) -> Any:
-    """Return the colours of so many mask classes; the same in results and previews."""
-    from napari.utils.colormaps import CyclicLabelColormap, label_colormap
-
-    if classes > len(_COLOURS):
-        return label_colormap()
-    return CyclicLabelColormap(colors=[(0, 0, 0, 0), *((*colour, 1) for colour in _COLOURS)], name="resformer")
