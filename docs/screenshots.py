@@ -143,8 +143,8 @@ def narrow() -> None:
     stage.save("narrow")
 
 
-def fine_tune(biopsies: Path | None, theme: str, suffix: str) -> None:
-    """Take three pictures of one training: before, during and after."""
+def fine_tune(biopsies: Path | None, epochs: int = 60, each: int = 9) -> None:
+    """Take three pictures of one training, before, during and after, each in both themes."""
     if biopsies is None:
         return
     from napari_resformer.model import library
@@ -152,9 +152,16 @@ def fine_tune(biopsies: Path | None, theme: str, suffix: str) -> None:
 
     folder = Path(tempfile.mkdtemp())
     library.user_folder = lambda: folder / "models"
-    stage = Stage(theme, dock_width=320, name=FINE_TUNE)
+    stage = Stage(dock_width=320, name=FINE_TUNE)
     viewer, widget = stage.viewer, stage.widget
-    for number, (name, image_class) in enumerate(few_of_each(biopsies, ("adenocarcinoma", "normal"), 9), start=1):
+
+    def shoot(name: str) -> None:
+        for theme, suffix in (("light", "-light"), ("dark", "")):
+            viewer.theme = theme
+            stage.wait(0.5)
+            stage.shoot(name + suffix)
+
+    for number, (name, image_class) in enumerate(few_of_each(biopsies, ("adenocarcinoma", "normal"), each), start=1):
         pixels, mask = (imageio.imread(next((biopsies / part).glob(f"{Path(name).stem}.*"))) for part in ("images", "masks"))
         image = viewer.add_image(pixels, name=f"biopsy {number}", rgb=True, visible=number == 1)
         viewer.add_labels(mask, name=f"biopsy {number} labels", visible=number == 1, opacity=0.35)
@@ -162,21 +169,21 @@ def fine_tune(biopsies: Path | None, theme: str, suffix: str) -> None:
     viewer.layers.selection.active = viewer.layers["biopsy 1"]
     viewer.reset_view()
     widget.model.value = "nuclei"
-    widget.epochs.value = 30
+    widget.epochs.value = epochs
+    widget.more.batch.value = 4
     widget.model_name.value = "my-biopsies"
     widget.mask_names.value = "epithelium"
     stage.wait(300, lambda: "annotated" in widget.plan_text)
     stage.wait(1)
-    stage.shoot(f"fine-tune-before{suffix}")
+    shoot("fine-tune-before")
     widget.run.native.click()
-    stage.wait(1500, lambda: len(widget._panel.curves.points) == 20 or not widget.busy)
+    stage.wait(3600, lambda: len(widget._panel.curves.points) >= 0.6 * epochs or not widget.busy)
     viewer.layers["biopsy 1 labels"].visible = False
-    stage.wait(0.5)
-    stage.shoot(f"fine-tune-during{suffix}")
-    stage.wait(1500, lambda: not widget.busy)
-    stage.wait(2)
-    print(widget.message, widget.summary_text)
-    stage.save(f"fine-tune-after{suffix}")
+    shoot("fine-tune-during")
+    stage.wait(3600, lambda: not widget.busy)
+    stage.wait(1)
+    shoot("fine-tune-after")
+    viewer.close()
 
 
 def few_of_each(data: Path, image_classes: tuple[str, ...], count: int) -> list[tuple[str, str]]:
@@ -205,8 +212,7 @@ def main() -> None:
         "running": running,
         "refused": refused,
         "narrow": narrow,
-        "fine-tune": lambda: fine_tune(options.biopsies, "dark", ""),
-        "fine-tune-light": lambda: fine_tune(options.biopsies, "light", "-light"),
+        "fine-tune": lambda: fine_tune(options.biopsies),
     }
     for name in options.names or pictures:
         pictures[name]()

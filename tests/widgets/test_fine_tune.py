@@ -14,7 +14,7 @@ pytest.importorskip("napari")
 
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt, QThreadPool
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QStyleOptionViewItem
 
 from napari_resformer.model.library import load_model
 from napari_resformer.samples.folder import read_folder
@@ -210,6 +210,35 @@ def test_the_table_by_script_and_by_hand(qtbot: Any, make_fine_tune: Any) -> Non
     with pytest.raises(ValueError, match="no image layer of this viewer"):
         widget.pairs.value = [(ViewerModel().add_image(np.zeros((9, 9))), None)]
     qtbot.wait(10)
+
+
+def test_the_editors_of_the_table(qtbot: Any, make_fine_tune: Any) -> None:
+    viewer = ViewerModel()
+    add_pairs(viewer, 2, ("a, b", ""))
+    widget = make_fine_tune(viewer)
+    view = widget.pairs.view
+    delegate, table = view.itemDelegate(), view.model()
+
+    def edit(row: int, column: int, choose: Any = None) -> list[str]:
+        index = table.index(row, column)
+        editor = delegate.createEditor(view.viewport(), QStyleOptionViewItem(), index)
+        delegate.setEditorData(editor, index)
+        offered = [editor.itemText(number) for number in range(editor.count())]
+        if choose is not None:
+            editor.setCurrentText(choose)
+        delegate.setModelData(editor, table, index)
+        editor.deleteLater()
+        return offered
+
+    before = [dict(layer.metadata) for layer in viewer.layers]
+    assert "a, b" in edit(1, CLASS)  # looked at, and left as it was
+    assert edit(0, LABELS) == ["none", "cell 2 labels", "cell 1 labels"]
+    assert [dict(layer.metadata) for layer in viewer.layers] == before
+    edit(1, CLASS, "free entry")
+    edit(0, LABELS, "none")
+    assert image_classes(viewer.layers["cell 2"]) == {(): "free entry"}
+    assert [row.labels for row in widget.pairs.value] == [None, viewer.layers["cell 2 labels"]]
+    qtbot.wait(20)
 
 
 def test_a_class_for_the_plane_that_is_shown(make_fine_tune: Any) -> None:
@@ -453,7 +482,7 @@ def test_the_preview_follows_what_is_looked_at(qtbot: Any, make_fine_tune: Any) 
 def test_no_torch_on_the_gui_thread() -> None:
     code = """
 import sys, threading
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QStyleOptionViewItem
 app = QApplication([])
 from napari.components import ViewerModel
 import numpy as np

@@ -343,7 +343,8 @@ class _Choices(QStyledItemDelegate):
     def setModelData(self, editor: QWidget | None, model: QAbstractItemModel | None, index: QModelIndex) -> None:  # noqa: N802
         assert isinstance(editor, QComboBox)
         assert model is not None
-        model.setData(index, editor.currentText() if editor.isEditable() else editor.currentData())
+        if editor.currentText() != index.data(Qt.ItemDataRole.EditRole):  # else it was only looked at
+            model.setData(index, editor.currentText() if editor.isEditable() else editor.currentData())
 
     def _done(self, box: QComboBox) -> None:
         self.commitData.emit(box)
