@@ -1,8 +1,9 @@
-"""Make the pictures of the documentation: the widget at work in napari, in a window of 1280 x 800.
+"""Make the pictures of the documentation: the widgets at work in napari, in a window of 1280 x 800.
 
-    python docs/screenshots.py [--data FOLDER] [NAME ...]
+    python docs/screenshots.py [--data FOLDER] [--biopsies FOLDER] [NAME ...]
 
-FOLDER is a data folder with fluorescence and histology images (dsb2018); without it only the samples are used.
+FOLDER is a data folder with fluorescence and histology images (dsb2018), and one with colon biopsies (EBHI-Seg, whose
+licence, CC BY 4.0, asks for its authors' names under the pictures); without them only the samples are used.
 Where there is no display: python dev/with_display.py python docs/screenshots.py
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,17 +25,17 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 IMAGES = Path(__file__).parent / "images"
-PLUGIN, NAME = "napari-resformer", "Segment & Classify"
+PLUGIN, NAME, FINE_TUNE = "napari-resformer", "Segment & Classify", "Fine-tune"
 
 
 class Stage:
-    """A viewer with the widget open."""
+    """A viewer with a widget open."""
 
-    def __init__(self, theme: str = "dark", *, dock_width: int = 300, height: int = 800) -> None:
+    def __init__(self, theme: str = "dark", *, dock_width: int = 300, height: int = 800, name: str = NAME) -> None:
         self.viewer: Any = napari.Viewer(show=True)
         self.window = QApplication.activeWindow() or QApplication.topLevelWidgets()[0].window()
         self.viewer.theme = theme
-        self.dock, self.widget = self.viewer.window.add_plugin_dock_widget(PLUGIN, NAME)
+        self.dock, self.widget = self.viewer.window.add_plugin_dock_widget(PLUGIN, name)
         self.window = self.dock.window()
         self.window.resize(1280, height)
         self.wait(0.3)
@@ -57,13 +60,16 @@ class Stage:
         self.wait(1)
 
     def save(self, name: str) -> None:
+        self.shoot(name)
+        self.viewer.close()
+        QApplication.processEvents()
+
+    def shoot(self, name: str) -> None:
         QApplication.processEvents()
         IMAGES.mkdir(exist_ok=True)
         shot = self.viewer.screenshot(canvas_only=False, flash=False)
         palette = Picture.fromarray(shot).convert("RGB").quantize(256, dither=Picture.Dither.NONE)  # a third of the size
         palette.save(IMAGES / f"{name}.png", optimize=True)
-        self.viewer.close()
-        QApplication.processEvents()
 
 
 def picture(data: Path | None, image_class: str, fold: str = "0", number: int = 0) -> tuple[Any, str] | None:
@@ -137,9 +143,63 @@ def narrow() -> None:
     stage.save("narrow")
 
 
+def fine_tune(biopsies: Path | None, epochs: int = 60, each: int = 9) -> None:
+    """Take three pictures of one training, before, during and after, each in both themes."""
+    if biopsies is None:
+        return
+    from napari_resformer.model import library
+    from napari_resformer.widgets.annotation import give_class
+
+    folder = Path(tempfile.mkdtemp())
+    library.user_folder = lambda: folder / "models"
+    stage = Stage(dock_width=320, name=FINE_TUNE)
+    viewer, widget = stage.viewer, stage.widget
+
+    def shoot(name: str) -> None:
+        for theme, suffix in (("light", "-light"), ("dark", "")):
+            viewer.theme = theme
+            stage.wait(0.5)
+            stage.shoot(name + suffix)
+
+    for number, (name, image_class) in enumerate(few_of_each(biopsies, ("adenocarcinoma", "normal"), each), start=1):
+        pixels, mask = (imageio.imread(next((biopsies / part).glob(f"{Path(name).stem}.*"))) for part in ("images", "masks"))
+        image = viewer.add_image(pixels, name=f"biopsy {number}", rgb=True, visible=number == 1)
+        viewer.add_labels(mask, name=f"biopsy {number} labels", visible=number == 1, opacity=0.35)
+        give_class(image, (), image_class)
+    viewer.layers.selection.active = viewer.layers["biopsy 1"]
+    viewer.reset_view()
+    widget.model.value = "nuclei"
+    widget.epochs.value = epochs
+    widget.more.batch.value = 4
+    widget.model_name.value = "my-biopsies"
+    widget.mask_names.value = "epithelium"
+    stage.wait(300, lambda: "annotated" in widget.plan_text)
+    stage.wait(1)
+    shoot("fine-tune-before")
+    widget.run.native.click()
+    stage.wait(3600, lambda: len(widget._panel.curves.points) >= 0.6 * epochs or not widget.busy)
+    viewer.layers["biopsy 1 labels"].visible = False
+    shoot("fine-tune-during")
+    stage.wait(3600, lambda: not widget.busy)
+    stage.wait(1)
+    shoot("fine-tune-after")
+    viewer.close()
+
+
+def few_of_each(data: Path, image_classes: tuple[str, ...], count: int) -> list[tuple[str, str]]:
+    """Return names of images of some classes, each of a case of its own."""
+    found = defaultdict(dict)
+    with (data / "labels.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["class"] in image_classes:
+                found[row["class"]].setdefault(row["group"], row["filename"])
+    return [(name, kind) for kind in image_classes for name in list(found[kind].values())[:count]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--biopsies", type=Path)
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     pictures: dict[str, Callable[[], None]] = {
@@ -152,6 +212,7 @@ def main() -> None:
         "running": running,
         "refused": refused,
         "narrow": narrow,
+        "fine-tune": lambda: fine_tune(options.biopsies),
     }
     for name in options.names or pictures:
         pictures[name]()

@@ -60,27 +60,59 @@ def model_name(install_model: Callable[..., Any]) -> str:
 
 
 @pytest.fixture
-def make_widget(qtbot: Any, model_name: str) -> Iterator[Callable[..., Any]]:
-    """Make the widget on a viewer's model (no window), with the tiny model chosen."""
+def keep(qtbot: Any) -> Iterator[Callable[[Any], Any]]:
+    """Take widgets into custody: they are deleted after the test, and must leave no worker."""
     from qtpy.QtCore import QCoreApplication, QEvent, QThreadPool
 
-    from napari_resformer.widgets.segment_classify import SegmentClassify
+    kept = []
 
-    made = []
-
-    def make(viewer: Any) -> Any:
-        widget = SegmentClassify(viewer)
-        widget.model.value = model_name
-        widget.device.value = "cpu"
-        made.append(widget)
+    def take(widget: Any) -> Any:
+        kept.append(widget)
         return widget
 
-    yield make
-    for widget in made:
+    yield take
+    for widget in kept:
         widget.native.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
     assert QThreadPool.globalInstance().waitForDone(20_000), "a worker outlived its widget"
     qtbot.wait(10)
+
+
+@pytest.fixture
+def make_widget(keep: Any, model_name: str) -> Callable[..., Any]:
+    """Make Segment & Classify on a viewer's model (no window), with the tiny model chosen."""
+    from napari_resformer.widgets.segment_classify import SegmentClassify
+
+    def make(viewer: Any) -> Any:
+        widget = keep(SegmentClassify(viewer))
+        widget.model.value = model_name
+        widget.device.value = "cpu"
+        return widget
+
+    return make
+
+
+@pytest.fixture
+def make_fine_tune(keep: Any, model_name: str) -> Callable[..., Any]:
+    """Make Fine-tune on a viewer's model (no window): two short epochs, from the tiny model."""
+    from napari_resformer.widgets.fine_tune import FineTune
+
+    def make(viewer: Any) -> Any:
+        widget = keep(FineTune(viewer))
+        widget.model.value = model_name
+        small_run(widget)
+        return widget
+
+    return make
+
+
+def small_run(widget: Any) -> None:
+    """Set the fields of Fine-tune to a run of seconds."""
+    widget.epochs.value = 2
+    widget.model_name.value = "mine"
+    widget.more.crop.value = 32
+    widget.more.batch.value = 2
+    widget.more.device.value = "cpu"
 
 
 @pytest.fixture

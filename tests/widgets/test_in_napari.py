@@ -117,4 +117,7 @@ def test_the_manifest_is_valid_and_has_its_places() -> None:
     menus = manifest.contributions.menus or {}
     for menu in ("napari/layers/segment", "napari/layers/classify"):
         assert [item.command for item in menus[menu]] == ["napari-resformer.segment_classify"]
+    assert [item.command for item in menus["napari/layers/annotate"]] == ["napari-resformer.fine_tune"]
+    names = [widget.display_name for widget in manifest.contributions.widgets or []]
+    assert names == ["Segment & Classify", "Fine-tune"]
     assert len(manifest.contributions.sample_data or []) == 2

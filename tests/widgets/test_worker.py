@@ -12,7 +12,7 @@ pytest.importorskip("napari")
 
 from qtpy.QtCore import QCoreApplication, QEvent, QObject
 
-from napari_resformer.events import Failed, Finished, PlaneDone, Progress
+from napari_resformer.events import Failed, Finished, PlaneDone, Progress, StepDone
 from napari_resformer.widgets.worker import Job, adapted, in_words
 
 
@@ -35,6 +35,13 @@ def test_progress_is_thinned_out_and_all_else_kept() -> None:
     assert shown[-1].done == 10_000
     assert events[-2:] == [PlaneDone((), (1.0,)), Finished("answer")]
     assert len(closed) == 1
+
+
+def test_steps_are_thinned_out_but_for_the_last_of_an_epoch() -> None:
+    steps = [StepDone(epoch, 2, step, 5000, 1.0) for epoch in (1, 2) for step in range(1, 5001)]
+    shown = [(event.epoch, event.step) for event in adapted(lambda: (step for step in steps))]
+    assert 3 <= len(shown) < 100
+    assert {(1, 1), (1, 5000), (2, 5000)} <= set(shown)
 
 
 def test_a_stopped_job_is_left_at_its_next_event() -> None:

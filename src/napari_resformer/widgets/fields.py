@@ -6,7 +6,7 @@ from typing import Any
 
 from magicgui.widgets import ComboBox, LineEdit, PushButton
 from napari.layers import Image
-from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QWidget
 
 from napari_resformer.devices import DEVICES
 from napari_resformer.images.axes import axes_choices
@@ -64,11 +64,12 @@ def make_fields(layers: Any, models: Any, regions: Any, device: str) -> list[Any
     return fields
 
 
-def align_labels(form: QWidget) -> None:
-    """Make the labels left of a form's fields equally wide."""
-    layout = form.layout()
-    rows = [layout.itemAt(place).widget() for place in range(layout.count())]  # type: ignore[union-attr]
-    labels = [row.findChild(QLabel) for row in rows if row is not None and (row.findChild(QComboBox) or row.findChild(QLineEdit))]
+def align_labels(*forms: QWidget) -> None:
+    """Make the labels left of the fields of these forms equally wide."""
+    layouts = [form.layout() for form in forms]
+    rows = [layout.itemAt(place).widget() for layout in layouts for place in range(layout.count())]  # type: ignore[union-attr]
+    fields = [row for row in rows if row is not None and isinstance(row.layout(), QHBoxLayout)]  # a label and its field
+    labels = [row.findChild(QLabel) for row in fields if row.findChild(QComboBox) or row.findChild(QLineEdit)]
     width = max(label.sizeHint().width() for label in labels)
     for label in labels:
         label.setFixedWidth(width)

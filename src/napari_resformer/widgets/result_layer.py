@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_resformer.images.image import Image
+from napari_resformer.widgets.colours import OPACITY, mask_colormap
 
 if TYPE_CHECKING:
     import napari
@@ -20,17 +21,6 @@ if TYPE_CHECKING:
     from napari_resformer.prediction.result import PredictResult
 
 METADATA_KEY = "napari_resformer"
-
-_OPACITY = 0.55  # the tissue stays visible through its mask
-# Colours that neither stained tissue nor a gray image has, far apart in lightness too; the first serves most models.
-_COLOURS = (
-    (0.0, 0.90, 0.63),
-    (0.98, 0.75, 0.0),
-    (0.90, 0.25, 0.85),
-    (0.25, 0.62, 1.0),
-    (0.95, 0.35, 0.10),
-    (0.75, 0.95, 0.20),
-)
 
 
 @dataclass(frozen=True)
@@ -375,8 +365,8 @@ def show_result(viewer: napari.viewer.Viewer, image_layer: Any, labels: LabelsDa
 
 def _add(viewer: Any, placed: Placed, stored: dict[str, Any], place: dict[str, Any], features: Any) -> Any:
     return viewer.add_labels(
-        placed.data, name=_name(stored), features=features, metadata={METADATA_KEY: stored}, opacity=_OPACITY,
-        colormap=_colormap(len(stored["mask_classes"])), multiscale=placed.multiscale, cache=False, **place,
+        placed.data, name=_name(stored), features=features, metadata={METADATA_KEY: stored}, opacity=OPACITY,
+        colormap=mask_colormap(len(stored["mask_classes"])), multiscale=placed.multiscale, cache=False, **place,
     )  # fmt: skip
 
 
@@ -402,11 +392,3 @@ def _replace(old: Any, labels: LabelsData, stored: dict[str, Any], place: dict[s
 def _name(stored: dict[str, Any]) -> str:
     region = stored["widget"].get("region")
     return f"{stored['image']['layer']} · {stored['widget']['model']}" + (f" ({region})" if region else "")
-
-
-def _colormap(classes: int) -> Any:
-    from napari.utils.colormaps import CyclicLabelColormap, label_colormap
-
-    if classes > len(_COLOURS):
-        return label_colormap()
-    return CyclicLabelColormap(colors=[(0, 0, 0, 0), *((*colour, 1) for colour in _COLOURS)], name="resformer")

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QFrame, QProgressBar, QScrollArea, QVBoxLayout, QWidg
 from napari_resformer.events import Failed, Finished, Progress
 from napari_resformer.images.layers import from_layer
 from napari_resformer.model.library import ModelEntry, list_models
-from napari_resformer.widgets import fields
+from napari_resformer.widgets import fields, news
 from napari_resformer.widgets.jobs import Request, plan_job, predict_job, warm_up
 from napari_resformer.widgets.lifetime import Lifetime
 from napari_resformer.widgets.region import WHOLE, Region, region_choices, take_region
@@ -220,6 +220,7 @@ class SegmentClassify(Container[Any]):
             (camera.events.center, self._look_later),
             (camera.events.zoom, self._look_later),
             (viewer.events.theme, self._use_theme),
+            (news.library.changed, self.reset_choices),
         ]
 
     def _first_shown(self) -> None:

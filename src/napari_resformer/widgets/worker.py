@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -11,10 +12,15 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from qtpy.QtCore import QObject, Signal, Slot  # type: ignore[attr-defined]
 
 from napari_resformer.devices import is_out_of_memory
-from napari_resformer.events import Failed, Progress
+from napari_resformer.events import Failed, Progress, StepDone
 
 _SHORTEST_PAUSE = 0.05  # seconds between two progress events that reach the GUI; all other events reach it
 _REFUSALS = (ValueError, TypeError, OSError)
+_MORE_MEMORY = (
+    "Choose the CPU as the device, or a smaller tile in Preferences > Plugin Preferences > ResFormer, or close other programs; "
+    "then press Run again."
+)
+_OTHERWISE = "Check that axes and model fit the image, or try another device."
 
 
 class Job(QObject):
@@ -121,9 +127,9 @@ def adapted(start: Callable[[], Iterator[Any]], stopped: Callable[[], bool] = la
             if stopped():
                 yield None
                 return
-            if isinstance(event, Progress):
-                now = time.monotonic()
-                if event.done < event.total and now - last < _SHORTEST_PAUSE:
+            if isinstance(event, Progress | StepDone):
+                now, done, total = time.monotonic(), *_how_far(event)
+                if done < total and now - last < _SHORTEST_PAUSE:
                     continue  # each event that is sent costs the GUI thread something
                 last = now
             yield event
@@ -135,6 +141,10 @@ def adapted(start: Callable[[], Iterator[Any]], stopped: Callable[[], bool] = la
             _close(job)
 
 
+def _how_far(event: Progress | StepDone) -> tuple[int, int]:
+    return (event.done, event.total) if isinstance(event, Progress) else (event.step, event.steps)
+
+
 def _close(job: Any) -> None:
     try:
         job.close()
@@ -142,20 +152,24 @@ def _close(job: Any) -> None:
         logging.getLogger(__name__).exception("a job failed while it was closed")
 
 
-def in_words(error: BaseException) -> str:
-    """Return what went wrong and what to do about it."""
+def in_words(error: BaseException, *, memory: str = _MORE_MEMORY, otherwise: str = _OTHERWISE) -> str:
+    """Return what went wrong and what to do about it.
+
+    Parameters
+    ----------
+    error : BaseException
+        What the job raised.
+    memory, otherwise : str
+        What to do where there was not enough memory, and where nobody foresaw the fault; a sentence each.
+    """
     text = " ".join(str(error).split())
     if is_out_of_memory(error):
-        return (
-            "There was not enough memory. Choose the CPU as the device, or a smaller tile in "
-            "Preferences > Plugin Preferences > ResFormer, or close other programs; then press Run again."
-        )
+        return f"There was not enough memory. {memory}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"The disk is full ({text}). Nothing was half-written: make room, then press Run again."
     if isinstance(error, ImportError):
         return f"A library is missing ({text}). Install the plugin again: pip install 'napari-resformer[all]'."
     if isinstance(error, _REFUSALS) and text:
         return f"This cannot run: {text}"
     detail = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return (
-        f"The job failed ({detail}). Nothing was changed. Check that axes and model fit the image, or try another "
-        "device; if it fails again, please report it with these words."
-    )
+    return f"The job failed ({detail}). Nothing was changed. {otherwise} If it fails again, please report it with these words."

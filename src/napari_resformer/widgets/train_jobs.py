@@ -1,0 +1,462 @@
+"""The jobs of the widget Fine-tune, for a worker thread; only there they load torch."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import shutil
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_resformer.events import EpochDone, Finished, Progress, Snapshot
+from napari_resformer.images.image import Image
+from napari_resformer.widgets.curves import EpochPoint
+from napari_resformer.widgets.pairs import AnyChannel
+from napari_resformer.widgets.preview import Preview, PreviewTarget, predict_preview
+
+if TYPE_CHECKING:
+    from napari_resformer.metrics import Report
+    from napari_resformer.model.card import Card
+    from napari_resformer.model.file import Model
+    from napari_resformer.samples.sample import SampleSet
+    from napari_resformer.samples.survey import Survey
+    from napari_resformer.training.run_folder import RunFolder
+    from napari_resformer.training.settings import TrainSettings
+
+PlaneIndex = tuple[int, ...]
+
+_TRAINED_NOW: set[Path] = set()  # run folders; worker threads add and discard whole entries only
+_NUMBERED = 'if the label values only number objects, choose "object numbers" under More options'
+
+
+@dataclass(frozen=True)
+class PairData:
+    """A row of the table, taken from its layers on the GUI thread; nothing is copied.
+
+    Parameters
+    ----------
+    image : Image
+        The layer's data with its axes.
+    labels : array-like, optional
+        Label values of ``image.mask_shape``.
+    classes : mapping of tuple of int to str
+        Image classes by plane.
+    """
+
+    image: Image
+    labels: Any | None
+    classes: Mapping[PlaneIndex, str]
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What is asked for, taken from the widget's fields on the GUI thread.
+
+    Parameters
+    ----------
+    pairs : tuple of PairData
+        What to learn from.
+    name : str
+        Of the model to be, in the user's library.
+    base : str, optional
+        Name of the model to start from; None to start from scratch.
+    settings : TrainSettings
+        What to do.
+    device : str
+        See :func:`~napari_resformer.devices.choose_device`.
+    objects : bool
+        Whether label values only number objects, which then all are of one mask class.
+    replace : bool
+        Whether a model of this name may be replaced.
+    anew : bool
+        Whether to start over where an unfinished run could go on.
+    """
+
+    pairs: tuple[PairData, ...]
+    name: str
+    base: str | None
+    settings: TrainSettings
+    device: str
+    objects: bool = False
+    replace: bool = False
+    anew: bool = False
+
+
+@dataclass
+class Watched:
+    """What the user looks at: written on the GUI thread, read in the worker's after each epoch."""
+
+    target: PreviewTarget | None = None
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a look at the request found, in words.
+
+    Parameters
+    ----------
+    facts, warnings, refusals : tuple of str
+        As :class:`~napari_resformer.training.preflight.Preflight`.
+    resumable : int
+        Epochs that an unfinished run of this name and these settings has done; 0 if there is none.
+    """
+
+    facts: tuple[str, ...]
+    warnings: tuple[str, ...]
+    refusals: tuple[str, ...]
+    resumable: int = 0
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The training begins, or goes on: the epochs that were done before."""
+
+    points: tuple[EpochPoint, ...] = ()
+
+
+@dataclass(frozen=True)
+class NoPreview:
+    """A preview could not be made; the training goes on."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training has ended well, and its model is in the library.
+
+    Parameters
+    ----------
+    name : str
+        In the library.
+    path : Path
+        The file.
+    card : Card
+        Its card.
+    report : Report, optional
+        Of the best epoch; None if that was in an earlier session.
+    """
+
+    name: str
+    path: Path
+    card: Card
+    report: Report | None = field(repr=False)
+
+
+def model_path(name: str) -> Path:
+    """Return where a model of this name lies in the user's library."""
+    from napari_resformer.model import library
+    from napari_resformer.model.file import SUFFIX
+
+    return library.user_folder() / f"{name}{SUFFIX}"
+
+
+def check_name_is_free(request: TrainRequest) -> None:
+    """Refuse to replace a model unasked.
+
+    Raises
+    ------
+    FileExistsError
+        If there is a model of this name that may not be replaced.
+    """
+    if model_path(request.name).exists() and not request.replace:
+        raise FileExistsError(f"there is a model {request.name} in your library; choose another name, or tick to replace it")
+
+
+def run_folder(name: str) -> Path:
+    """Return where the run of a model is kept while it is not finished: beside the user's library."""
+    from napari_resformer.model import library
+
+    return library.user_folder().parent / "runs" / name
+
+
+# ---------------------------------------------------------------------------------------------------------------- samples
+class Objects:
+    """Label values that number objects, seen as one mask class; computed where they are read."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, labels: Any) -> None:
+        self._labels = labels
+        self.shape = tuple(labels.shape)
+
+    def __getitem__(self, place: Any) -> NDArray[np.uint8]:
+        return (np.asarray(self._labels[place]) > 0).astype(np.uint8)
+
+
+class PaintedPlanes:
+    """The planes of a Labels layer as they were when the run began; a blank one takes no memory.
+
+    Parameters
+    ----------
+    image : Image
+        What the labels are of.
+    labels : array-like
+        Label values of ``image.mask_shape``.
+    """
+
+    def __init__(self, image: Image, labels: Any) -> None:
+        self.shape = tuple(labels.shape)
+        self.dtype = np.dtype(labels.dtype)
+        self._image, self._labels = image, labels
+        self._planes: dict[PlaneIndex, NDArray[Any]] = {}
+
+    def copy(self, index: PlaneIndex) -> None:
+        """Copy a plane from the layer."""
+        plane = np.asarray(self._labels[self._image.mask_index(index, slice(None), slice(None))])
+        if plane.any():
+            small = plane.dtype.kind in "iu" and plane.min() >= 0 and plane.max() <= np.iinfo(np.uint8).max
+            self._planes[index] = plane.astype(np.uint8 if small else plane.dtype)  # a copy in any case
+
+    def sealed(self) -> PaintedPlanes:
+        """Let go of the layer's data."""
+        self._labels = None
+        if self._planes:
+            self.dtype = np.result_type(*self._planes.values())
+        return self
+
+    def __getitem__(self, place: tuple[int | slice, ...]) -> NDArray[Any]:
+        index = tuple(part for part in place if not isinstance(part, slice))
+        blank = np.broadcast_to(np.zeros((), self.dtype), self._image.plane_shape)
+        return self._planes.get(index, blank)[tuple(part for part in place if isinstance(part, slice))]
+
+
+def make_samples(pairs: Sequence[PairData], name: str, *, copy: bool, objects: bool = False) -> Iterator[Progress | SampleSet]:
+    """Make the samples; yield them last.
+
+    Parameters
+    ----------
+    pairs : sequence of PairData
+        What was annotated.
+    name : str
+        What to call the samples.
+    objects : bool
+        See :class:`TrainRequest`.
+    copy : bool
+        Whether to copy what is painted in memory, so that painting on does not change what is being learned.
+
+    Raises
+    ------
+    ValueError
+        If a pair does not fit.
+    """
+    from napari_resformer.samples.pairs import LayerPair, samples_from_pairs
+
+    layer_pairs = []
+    for number, pair in enumerate(pairs, start=1):
+        labels = Objects(pair.labels) if objects and pair.labels is not None else pair.labels
+        if copy and labels is not None and _is_in_memory(pair.labels):
+            painted = PaintedPlanes(pair.image, labels)
+            for index in pair.image.plane_indices():
+                painted.copy(index)
+                yield Progress(number, len(pairs), "layer copied")
+            labels = painted.sealed()
+        layer_pairs.append(LayerPair(pair.image, labels, pair.classes))
+    yield samples_from_pairs(layer_pairs, name)
+
+
+def _is_in_memory(labels: Any) -> bool:
+    """Whether labels are an array that can be painted in; those on disk are read as they are."""
+    return isinstance(labels, np.ndarray | AnyChannel)
+
+
+# ------------------------------------------------------------------------------------------------------------------- jobs
+def warm_up_training() -> Iterator[Any]:
+    """Load what a training needs, so that nobody waits for libraries once Run is pressed."""
+    import napari_resformer.prediction.job
+    import napari_resformer.training.job  # noqa: F401
+
+    yield None
+
+
+def outlook_job(request: TrainRequest) -> Iterator[Progress | Finished[Outlook]]:
+    """Look at all samples, and for an unfinished run of the same name and settings."""
+    _, outlook, _ = yield from _look(request, copy=False)
+    yield Finished(outlook)
+
+
+def save_job(pairs: Sequence[PairData], path: Path) -> Iterator[Progress | Finished[Path]]:
+    """Write what was annotated as a data folder; label values stay as they are."""
+    from napari_resformer.samples.saving import save_folder
+
+    for event in make_samples(pairs, path.name, copy=True):
+        if isinstance(event, Progress):
+            yield event
+        else:
+            yield from save_folder(event, path)
+
+
+def train_job(request: TrainRequest, watched: Watched) -> Iterator[Any]:
+    """Train, predict a preview after each epoch, and put the model into the user's library.
+
+    Yields
+    ------
+    Progress, Begun, StepDone, EpochDone
+        How far it is.
+    Preview, NoPreview
+        After an epoch, if somebody looks.
+    Finished
+        With a :class:`Trained`.
+
+    Raises
+    ------
+    FileExistsError
+        If there is a model of this name that may not be replaced.
+    ValueError
+        If the samples do not allow to train.
+    """
+    from napari_resformer.training.run_folder import RunFolder
+
+    check_name_is_free(request)
+    samples, outlook, survey = yield from _look(request, copy=True)
+    if outlook.refusals:
+        raise ValueError("; ".join(outlook.refusals))
+    run = RunFolder(run_folder(request.name))
+    with _sole(run.path):
+        yield from _run(request, run, samples, survey, watched, resume=bool(outlook.resumable) and not request.anew)
+
+
+def _run(
+    request: TrainRequest, run: RunFolder, samples: SampleSet, survey: Survey, watched: Watched, *, resume: bool
+) -> Iterator[Any]:
+    from napari_resformer.model.library import load_model
+    from napari_resformer.training.job import train_samples
+
+    if not resume:
+        shutil.rmtree(run.path, ignore_errors=True)
+    yield Begun(tuple(_earlier_points(run.metrics)))
+    events = train_samples(
+        samples,
+        request.settings,
+        run,
+        name=request.name,
+        device=request.device,
+        resume=True,
+        start=load_model(request.base) if request.base else None,
+        survey=survey,
+        snapshots=True,
+    )
+    report: Report | None = None
+    try:
+        for event in events:
+            if isinstance(event, Snapshot):
+                yield from _previews(event.model, watched, event.epoch, request.device)
+            elif isinstance(event, Finished):
+                yield from _finish(event.result, request, run, samples, report, watched)
+            else:
+                if isinstance(event, EpochDone) and event.best:
+                    report = event.validation
+                yield event
+    finally:
+        events.close()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _sole(folder: Path) -> Iterator[None]:
+    """Keep two widgets of this process from training the same model at once."""
+    if folder in _TRAINED_NOW:
+        raise ValueError(f"a model {folder.name} is being trained in another window; wait for its end, or choose another name")
+    _TRAINED_NOW.add(folder)
+    try:
+        yield
+    finally:
+        _TRAINED_NOW.discard(folder)
+
+
+def _finish(
+    model: Model, request: TrainRequest, run: RunFolder, samples: SampleSet, report: Report | None, watched: Watched
+) -> Iterator[Any]:
+    """Put the model into the library; of the run, settings and metrics stay, checkpoints go."""
+    path = model.save(model_path(request.name), overwrite=request.replace)
+    for checkpoint in (run.checkpoint, run.best):
+        checkpoint.unlink(missing_ok=True)
+    best = model.card.training.get("best_epoch")
+    yield from _previews(model, watched, best if isinstance(best, int) else 0, request.device)
+    if report is None:  # the best epoch was before the run was resumed
+        report = yield from _measured(model, samples, request.device)
+    yield Finished(Trained(request.name, path, model.card, report))
+
+
+def _measured(model: Model, samples: SampleSet, device: str) -> Generator[Progress, None, Report | None]:
+    from napari_resformer.evaluation.job import iter_evaluate
+
+    names = model.card.training.get("validation_names")
+    held_out = [sample for sample in samples.samples if isinstance(names, list) and sample.name in names]
+    for event in iter_evaluate(model, samples.subset(held_out), device=device):
+        if isinstance(event, Finished):
+            return event.result
+        yield event
+    return None
+
+
+def _look(request: TrainRequest, *, copy: bool) -> Generator[Progress, None, tuple[SampleSet, Outlook, Survey]]:
+    """Make the samples, look at each, and compare with an unfinished run of the same name."""
+    from napari_resformer.model.file import file_sha256
+    from napari_resformer.model.library import find_model
+    from napari_resformer.training.plan import make_plan
+    from napari_resformer.training.preflight import MANY_VALUES, iter_preflight
+    from napari_resformer.training.run_folder import RunFolder
+
+    base = find_model(request.base) if request.base else None
+    samples: Any = None
+    for event in make_samples(request.pairs, request.name, copy=copy, objects=request.objects):
+        if isinstance(event, Progress):
+            yield event
+        else:
+            samples = event
+    found: Any = None
+    for checked in iter_preflight(samples, request.settings, start=base.card if base else None):
+        if isinstance(checked, Finished):
+            found = checked.result
+        else:
+            yield checked
+    warnings, refusals, done = list(found.warnings), list(found.refusals), 0
+    if not request.objects and len(found.survey.mask_values) > MANY_VALUES:
+        (refusals or warnings).append(_NUMBERED)
+    run = RunFolder(run_folder(request.name))
+    if not found.refusals and run.checkpoint.exists():
+        try:
+            plan = make_plan(samples, found.survey, request.settings, name=request.name, start=base.card if base else None)
+            run.open(plan, file_sha256(base.path) if base else "", resume=True)
+            done = max((point.epoch for point in _earlier_points(run.metrics)), default=0)
+        except ValueError as error:
+            warnings.append(f"an unfinished training of this name cannot go on, and gives way to the new one: {error}")
+    return samples, Outlook(found.facts, tuple(warnings), tuple(refusals), done), found.survey
+
+
+def _earlier_points(metrics: Path) -> Iterator[EpochPoint]:
+    """Read the epochs that a run has done."""
+
+    def number(text: str | None) -> float | None:
+        return float(text) if text else None
+
+    if not metrics.exists():
+        return
+    with metrics.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            yield EpochPoint(
+                int(row["epoch"]),
+                (number(row.get("train_loss")), number(row.get("loss"))),
+                (number(row.get("train_dice")), number(row.get("dice"))),
+                (number(row.get("train_accuracy")), number(row.get("accuracy"))),
+                row.get("best") == "True",
+            )
+
+
+def _previews(model: Model, watched: Watched, epoch: int, device: str) -> Iterator[Preview | NoPreview]:
+    target = watched.target
+    if target is None:
+        return
+    try:
+        preview = predict_preview(model, target, epoch=epoch, device=device)
+    except Exception as error:  # a picture to look at must not end a training
+        logging.getLogger(__name__).debug("no preview", exc_info=True)
+        yield NoPreview(" ".join(str(error).split()))
+    else:
+        yield preview

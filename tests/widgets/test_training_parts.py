@@ -1,0 +1,153 @@
+"""The parts of Fine-tune on their own: curves, tables, times and what layers keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from napari.layers import Image, Labels
+
+from napari_resformer.events import EpochDone, StepDone
+from napari_resformer.widgets.annotation import fitting_classes, give_class, image_classes, layer_image
+from napari_resformer.widgets.curves import Curves, EpochPoint, scale
+from napari_resformer.widgets.pairs import labels_fit, mask_data, resemblance
+from napari_resformer.widgets.summary import ConfusionTable
+from napari_resformer.widgets.timing import Stopwatch, duration
+from napari_resformer.widgets.train_jobs import Objects, PaintedPlanes
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [],
+        [EpochPoint(1, (1.0, None), (None, None), (None, None))],
+        [EpochPoint(n, (float("nan"), 1e30), (0.0, 0.0), (None, 1.0), best=True) for n in (1, 2, 3)],
+        [EpochPoint(n, (1 / n, -2.0 * n), (n / 500, 1.0), (0.5, 0.5), best=n == 7) for n in range(1, 500)],
+    ],
+    ids=["none", "one", "odd values", "many"],
+)
+def test_curves_paint_any_values_at_any_width(qtbot: Any, points: list[EpochPoint]) -> None:
+    curves = Curves()
+    qtbot.addWidget(curves)
+    curves.show_points(points, 500)
+    assert curves.isVisibleTo(None) == bool(points)
+    for width in (40, 320, 900):
+        curves.resize(width, curves.sizeHint().height() + 1)
+        picture = curves.grab().toImage()
+        assert not picture.isNull()
+    colours = {picture.pixel(x, y) for x in range(0, picture.width(), 3) for y in range(picture.height())}
+    assert (len(colours) > 3) == bool(points)
+    assert curves.minimumSizeHint().width() <= 200
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.93], [3.2], [0.0, 0.0], [1e-7, 2e-7], [-4.0, 1200.0], [0.499, 0.5]])
+def test_axes_have_few_round_numbers_around_the_values(values: list[float]) -> None:
+    low, high, ticks = scale(values)
+    assert low <= min(values)
+    assert high >= max(values)
+    assert 2 <= len(ticks) <= 4
+    assert (ticks[0], ticks[-1]) == (low, high)
+
+
+def test_the_confusion_table_paints_and_tells(qtbot: Any) -> None:
+    table = ConfusionTable()
+    qtbot.addWidget(table)
+    table.show_counts(["a" * 90, "b, c", "间"], [[12345, 0, 1], [0, 0, 0], [1, 2, 3]])
+    for width in (40, 250, 900):
+        table.resize(width, table.sizeHint().height())
+        assert not table.grab().isNull()
+    assert "间: 1 as aaa" in table.accessibleDescription()
+    assert "b, c: no image" in table.accessibleDescription()
+
+
+def test_the_time_of_a_run_is_measured_by_its_steps() -> None:
+    watch = Stopwatch()
+    now = 100.0
+    for step, span in ((1, 0.0), (2, 30.0), (3, 2.0), (5, 4.0), (6, 2.0)):  # the first steps warm up; the fourth was left out
+        now += span
+        watch.step(StepDone(1, 10, step, 6, 1.0), now)
+    assert watch.epoch_seconds == pytest.approx(12)
+    assert watch.remaining == pytest.approx(9 * 12)
+    fields = dict.fromkeys(("training", "held_out", "validation"), None)
+    for epoch, seconds in ((1, 50.0), (2, 14.0), (3, 15.0), (4, 14.0)):
+        watch.epoch(EpochDone(epoch=epoch, epochs=10, score=0.0, best=False, seconds=seconds, **fields))  # type: ignore[arg-type]
+    assert watch.epoch_seconds == 14
+    assert watch.remaining == 6 * 14
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.3, "less than a second"), (42.4, "42 s"), (130, "2 min"), (7300, "2 h 2 min"), (90_000, "25 h")]
+)
+def test_times_are_told_as_exactly_as_they_are_known(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("image", "better", "worse"),
+    [
+        ("cell 1", "cell 1 labels", "cell 12 labels"),
+        ("cell 1", "Cell_1_mask", "cell 1 2"),
+        ("a.tif", "a labels.tif", "b.tif"),
+        ("image", "Labels", "cell labels"),
+        ("zelle ä", "ZELLE Ä [1]", "zelle a"),
+    ],
+)
+def test_names_that_belong_together(image: str, better: str, worse: str) -> None:
+    assert resemblance(image, better) > resemblance(image, worse)
+
+
+@pytest.mark.parametrize(
+    "stored", [None, 3, {"image_classes": 5}, {"image_classes": {"x": "a", "1": 7, "2": " ", "0,1": "kept"}}]
+)
+def test_classes_that_somebody_else_has_written(stored: Any) -> None:
+    layer = Image(np.zeros((2, 9, 40, 40)), axis_labels=("t", "z", "y", "x"), metadata={"napari_resformer": stored, "mine": 1})
+    classes = {(0, 1): "kept"} if isinstance(stored, dict) and isinstance(stored["image_classes"], dict) else {}
+    assert image_classes(layer) == classes
+    give_class(layer, (1, 2), "new")
+    assert image_classes(layer) == classes | {(1, 2): "new"}
+    assert layer.metadata["mine"] == 1
+
+
+def test_classes_fit_the_axes_that_there_are_now() -> None:
+    layer = Image(np.zeros((9, 40, 40)))
+    for index in ((3,), (9,), (), (1, 1)):
+        give_class(layer, index, "a")
+    assert fitting_classes(layer, layer_image(layer)) == {(3,): "a"}
+    flat = Image(np.zeros((1, 40, 40)), axis_labels=("z", "y", "x"))
+    give_class(flat, (), "a")
+    assert fitting_classes(flat, layer_image(flat)) == {(0,): "a"}
+    give_class(flat, (0,), "")
+    assert image_classes(flat) == {}
+
+
+def test_labels_that_were_painted_while_channels_were_shown() -> None:
+    image = layer_image(Image(np.zeros((2, 6, 40, 41)), axis_labels=("c", "z", "y", "x")))
+    painted = np.zeros((2, 6, 40, 41), int)
+    painted[0, 3, 5, 5], painted[1, 3, 7, 7] = 1, 2
+    labels = Labels(painted)
+    assert labels_fit(image, labels)
+    mask = mask_data(image, labels)
+    assert mask.shape == (6, 40, 41)
+    plane = mask[3, slice(None), slice(None)]
+    assert (plane[5, 5], plane[7, 7], plane.sum()) == (1, 2, 3)
+
+
+def test_painted_planes_are_a_copy_that_keeps_blank_ones_for_nothing() -> None:
+    image = layer_image(Image(np.zeros((5, 40, 41))))
+    labels = np.zeros((5, 40, 41), np.int64)
+    labels[2, 4, 4], labels[4, 0, 0] = 3, 1000
+    copy = PaintedPlanes(image, labels)
+    for index in image.plane_indices():
+        copy.copy(index)
+    copy.sealed()
+    before = labels.copy()
+    labels[:] = 7
+    rows, columns = slice(2, 9), slice(None)
+    for plane in range(5):
+        assert np.array_equal(copy[plane, rows, columns], before[plane, rows, columns])
+    assert copy.shape == (5, 40, 41)
+    assert np.array_equal(Objects(before)[2], before[2] > 0)
