@@ -32,24 +32,26 @@ def main() -> None:
     options = parser.parse_args()
     with (options.data / "labels.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["fold"] == "0"]
-    cases: list[tuple[NDArray[Any], str, str]] = []
+    cases: list[tuple[NDArray[Any], str, str, float | None]] = []
     for kind in ("fluorescence", "histology"):
         name = next(row["filename"] for row in rows if row["class"] == kind)
-        cases.append((np.asarray(read_image(options.data / "images" / name).data), "nuclei", kind))
-    cases.append((demo_image(), "colon-biopsy", "immunohistochemistry"))
+        cases.append((np.asarray(read_image(options.data / "images" / name).data), "nuclei", kind, None))
+    cases.append(
+        (demo_image(), "colon-biopsy", "immunohistochemistry", 0.35)
+    )  # its glands are larger than those of the training images
 
     sheet = Picture.new("RGB", (3 * SIDE + 4 * GAP, 2 * SIDE + 3 * GAP + TEXT), (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
     bold, plain = ImageFont.load_default(16), ImageFont.load_default(13)
-    for column, (image, model, kind) in enumerate(cases):
-        result = nr.predict(nr.load_model(model), image, axes="YX" if image.ndim == 2 else "YXC")
+    for column, (image, model, kind, zoom) in enumerate(cases):
+        result = nr.predict(nr.load_model(model), image, axes="YX" if image.ndim == 2 else "YXC", zoom=zoom)
         shown = stretched(image)
         left = GAP + column * (SIDE + GAP)
         sheet.paste(square(shown), (left, GAP))
         sheet.paste(square(outlined(shown, np.asarray(result.mask))), (left, 2 * GAP + SIDE))
         top = 3 * GAP + 2 * SIDE
-        draw.text((left, top - 6), f"{result.predicted}  {result.scores.max():.0%}", (20, 20, 20), bold)
-        draw.text((left, top + 18), f"model {model}", (90, 90, 90), plain)
+        draw.text((left, top - 6), f"{result.predicted.replace('_', ' ')}  {result.scores.max():.0%}", (20, 20, 20), bold)
+        draw.text((left, top + 18), f"model {model}" + (f", zoom {zoom}" if zoom else ""), (90, 90, 90), plain)
         draw.text((left, top + 36), f"mask: {', '.join(result.mask_classes)}", (90, 90, 90), plain)
         draw.text((left, top + 54), f"image: {kind}, not trained on", (90, 90, 90), plain)
     sheet.save(TARGET, optimize=True)

@@ -356,3 +356,19 @@ def test_a_frozen_encoder_stays_as_it_is(folder, tmp_path) -> None:
     assert [name for name in moved if name.startswith("decoder.")]
     assert main([*arguments[3:], "--overwrite", "--epochs", "0"]) == 2
     assert main([word for word in arguments[3:] if word not in ("--from", str(start))]) == 2
+
+
+def test_the_last_epoch_is_kept_where_that_is_asked_for(folder, tmp_path) -> None:
+    settings = TrainSettings(epochs=3, size=64, batch=4, lr=0.05, keep="last")
+    place = RunFolder(tmp_path / "run")
+    events = list(train_samples(read_folder(folder), settings, place, name="last", device="cpu"))
+    model = events[-1].result
+    assert model.card.training["best_epoch"] == 3
+    assert model.card.metrics["validation"]["epoch"] == 3
+    assert nr.load_model(place.best).card.training["best_epoch"] == 3
+    scores = [event.score for event in epochs_of(events)]
+    assert [event.best for event in epochs_of(events)] == [
+        score > max(scores[:number], default=-1) for number, score in enumerate(scores)
+    ]
+    with pytest.raises(ValueError, match="patience"):
+        TrainSettings(keep="last", patience=3)
