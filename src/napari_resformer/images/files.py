@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -56,31 +55,6 @@ def read_image(path: str | Path, axes: str | None = None, pixel_size: PixelSize 
 def image_stem(path: Path) -> str:
     """Return a file's name without its suffix; ``.ome.zarr`` and ``.ome.tif`` are one."""
     return path.stem.removesuffix(".ome") if path.suffix.lower() in TIFF | {".zarr"} else path.stem
-
-
-def read_mask(path: str | Path) -> np.ndarray[Any, np.dtype[Any]]:
-    """Read a label image: one plane of non-negative whole numbers.
-
-    Raises
-    ------
-    ValueError
-        If it is in colour, has fractions or negative values, or cannot be read.
-    """
-    mask = read_image(path, axes=None).data
-    name = Path(path).name
-    if mask.ndim != 2:
-        raise ValueError(
-            f"the mask {name} has shape {mask.shape}; one label value a pixel (Y, X) is needed: "
-            "save it as a gray or 16-bit label image, not in colour"
-        )
-    mask = np.asarray(mask)
-    if mask.dtype.kind == "f":
-        if not np.array_equal(mask, np.rint(mask)):
-            raise ValueError(f"the mask {name} holds fractions; label values must be whole numbers, 0 is background")
-        mask = mask.astype(np.int64)
-    if mask.dtype.kind == "i" and mask.min() < 0:
-        raise ValueError(f"the mask {name} holds negative values; label values start at 0, the background")
-    return mask
 
 
 def _read_picture(path: Path) -> Found:
