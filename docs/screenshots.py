@@ -144,7 +144,7 @@ def narrow() -> None:
     stage.save("narrow")
 
 
-def fine_tune(biopsies: Path | None, epochs: int = 60, each: int = 9) -> None:
+def fine_tune(biopsies: Path | None, epochs: int = 60, each: int = 9, crop: int = 160) -> None:
     """Take three pictures of one training, before, during and after, each in both themes."""
     if biopsies is None:
         return
@@ -171,7 +171,7 @@ def fine_tune(biopsies: Path | None, epochs: int = 60, each: int = 9) -> None:
     viewer.reset_view()
     widget.model.value = "nuclei"
     widget.epochs.value = epochs
-    widget.more.batch.value = 4
+    widget.more.batch.value, widget.more.crop.value = 4, crop
     widget.model_name.value = "my-biopsies"
     widget.mask_names.value = "epithelium"
     stage.wait(300, lambda: "annotated" in widget.plan_text)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file
 
 import napari_resformer as nr
-from napari_resformer.model.file import FORMAT, file_sha256, read_card
+from napari_resformer.model.file import FORMAT, file_sha256, read_card, stored_weights
 
 
 def test_saving_and_loading_keep_the_function(random_model, picture, tmp_path) -> None:
@@ -83,6 +83,17 @@ def test_a_wrong_card_or_weight_is_refused(random_model, tmp_path, changes, word
     rewrite(path, **changes)
     with pytest.raises(ValueError, match=words):
         nr.load_model(path)
+
+
+def test_stored_weights_stay_as_they_are_when_training_goes_on(random_model) -> None:
+    network = nr.network.ResFormer(random_model.card.network).train()
+    kept = stored_weights(network)
+    before = {name: tensor.clone() for name, tensor in kept.items()}
+    network(torch.randn(2, 3, 64, 64))  # moves the running statistics
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 1
+    assert all(torch.equal(kept[name], tensor) for name, tensor in before.items())
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

@@ -87,12 +87,15 @@ def save_model(model: Model, path: str | Path, *, overwrite: bool = False) -> Pa
 
 
 def stored_weights(network: ResFormer) -> dict[str, Tensor]:
-    """Return a network's state as it is stored: learned weights in float16, statistics unchanged."""
+    """Return a copy of a network's state as it is stored: learned weights in float16, statistics unchanged.
+
+    It does not change when the network is trained on; a view of the statistics would.
+    """
     import torch
 
     learned = {name for name, _ in network.named_parameters()}
     return {
-        name: (tensor.detach().cpu().to(torch.float16) if name in learned else tensor.detach().cpu()).contiguous()
+        name: tensor.detach().to("cpu", torch.float16 if name in learned else tensor.dtype, copy=True).contiguous()
         for name, tensor in network.state_dict().items()
     }
 

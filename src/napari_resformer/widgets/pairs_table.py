@@ -34,7 +34,7 @@ _EXPLAINED = (
     "The class of the whole image; of a stack, how many of its planes have one.",
 )
 _FEWEST_ROWS, _MOST_ROWS = 3, 6
-_NARROWEST, _WIDEST = 60, 125  # pixels of the column of classes
+_NARROWEST, _WIDEST = 60, {IMAGE: 200, LABELS: 84, CLASS: 115}  # pixels of a column
 _INSIDE = 5  # pixels between a cell's border and its words
 _Index = QModelIndex | QPersistentModelIndex
 
@@ -208,7 +208,8 @@ class Pairs(Container[Any]):
                 header.setDefaultSectionSize(view.fontMetrics().height() + 10)
             else:
                 header.setSectionResizeMode(mode)
-                header.setSectionResizeMode(CLASS, QHeaderView.ResizeMode.ResizeToContents)
+                for column in (LABELS, CLASS):
+                    header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
                 header.setMinimumSectionSize(20)
         view.clicked.connect(self._clicked)
         self.native.layout().addWidget(view)
@@ -314,10 +315,10 @@ class _Choices(QStyledItemDelegate):
         option.text = option.fontMetrics.elidedText(option.text, Qt.TextElideMode.ElideMiddle, room)
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:  # noqa: N802
-        """Return room for a class, since nothing else tells it; names of layers take what is left."""
+        """Return room for a class, since nothing else tells it, and some for labels; images take what is left."""
         hint = super().sizeHint(option, index)
-        words = option.fontMetrics.horizontalAdvance(self._pairs.row_class(index.row())) + 4 * _INSIDE
-        return QSize(min(max(words, _NARROWEST), _WIDEST), hint.height())
+        words = option.fontMetrics.horizontalAdvance(str(index.data(Qt.ItemDataRole.DisplayRole))) + 3 * _INSIDE
+        return QSize(min(max(words, _NARROWEST), _WIDEST[index.column()]), hint.height())
 
     def createEditor(self, parent: QWidget | None, option: QStyleOptionViewItem, index: QModelIndex) -> QWidget:  # noqa: ARG002, N802
         box = QComboBox(parent)
