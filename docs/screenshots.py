@@ -81,9 +81,10 @@ def picture(data: Path | None, image_class: str, fold: str = "0", number: int = 
     return imageio.imread(data / "images" / rows[number]["filename"]), rows[number]["class"]
 
 
-def sample(theme: str, model: str, name: str, key: str = "immunohistochemistry") -> None:
+def sample(theme: str, model: str, name: str, key: str = "immunohistochemistry", zoom: str = "") -> None:
     stage = Stage(theme)
     stage.viewer.open_sample(PLUGIN, key)
+    stage.widget.zoom.value = zoom
     stage.run(model)
     stage.save(name)
 
@@ -203,7 +204,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     pictures: dict[str, Callable[[], None]] = {
-        "immunohistochemistry": lambda: sample("dark", "colon-biopsy", "immunohistochemistry"),
+        "immunohistochemistry": lambda: sample("dark", "colon-biopsy", "immunohistochemistry", zoom="0.35"),
         "immunohistochemistry-light": lambda: sample("light", "nuclei", "immunohistochemistry-light"),
         "generated": lambda: sample("dark", "nuclei", "generated", "generated_nuclei"),
         "fluorescence": lambda: from_data(options.data, "fluorescence", "dark", 30),

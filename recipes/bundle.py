@@ -1,7 +1,8 @@
 """Train, measure and write a bundled model: ``python recipes/bundle.py nuclei path/to/data``.
 
-The run lies beside the recipe, in ``runs/<name>``; started again, it goes on where it stopped. The metrics on the
-card are measured on the test folds, with the weights of the very file that is written.
+The run lies beside the recipe, in ``runs/<name>``; started again, it goes on where it stopped. A recipe may have several
+parts (``[[then]]``), each of which goes on from the weights of the one before with other settings. The metrics on the card
+are measured on the test folds, with the weights of the very file that is written.
 """
 
 from __future__ import annotations
@@ -34,34 +35,45 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     arguments = parser.parse_args()
     recipe = tomllib.loads((HERE / f"{arguments.recipe}.toml").read_text(encoding="utf-8"))
-    settings = TrainSettings.model_validate(recipe["settings"], strict=False)
-    run = RunFolder(HERE / "runs" / arguments.recipe)
     model = None
-    for event in train_samples(read_folder(arguments.data), settings, run, name=arguments.recipe, resume=True):
-        if isinstance(event, EpochDone):
-            print(
-                f"epoch {event.epoch}/{event.epochs} loss {event.loss:.4f} dice {event.validation.mask_mean.dice:.4f} "
-                f"score {event.score:.4f}{' *' if event.best else ''} {event.seconds:.0f} s",
-                flush=True,
-            )
-        if isinstance(event, Finished):
-            model = event.result
+    for number, changes in enumerate([{}, *recipe.get("then", [])], start=1):
+        settings = TrainSettings.model_validate(recipe["settings"] | changes, strict=False)
+        run = RunFolder(HERE / "runs" / arguments.recipe / f"part-{number}")
+        model = _train(arguments.data, settings, run, arguments.recipe, model)
     assert model is not None
+    print(json.dumps(bundle(model, recipe, arguments.recipe, arguments.data), indent=1))
+
+
+def bundle(model: Model, recipe: dict[str, Any], name: str, data: Path) -> dict[str, Any]:
+    """Write the model's file with its whole card; return what was measured."""
     texts = {key: recipe[key] for key in ("version", "summary", "licence", "notice", "data")}
-    path = MODELS / f"{arguments.recipe}.safetensors"
+    path = MODELS / f"{name}.safetensors"
     path.parent.mkdir(exist_ok=True)
     Model(_with(model.card, texts), model.network).save(path, overwrite=True)
 
     # The stored weights are rounded to half precision; the card's figures are those of the stored file.
     stored = load_model(path)
-    report = evaluate(stored, arguments.data, folds=recipe["test_folds"])
+    report = evaluate(stored, data, folds=recipe["test_folds"])
     training = stored.card.training | {
-        "recipe": f"recipes/{arguments.recipe}.toml",
+        "recipe": f"recipes/{name}.toml",
         "test_folds": recipe["test_folds"],
     }
     metrics = stored.card.metrics | {"test": report}
     Model(_with(stored.card, {"training": training, "metrics": metrics}), stored.network).save(path, overwrite=True)
-    print(json.dumps(report, indent=1))
+    return report
+
+
+def _train(data: Path, settings: TrainSettings, run: RunFolder, name: str, start: Model | None) -> Model:
+    for event in train_samples(read_folder(data), settings, run, name=name, start=start, resume=True):
+        if isinstance(event, EpochDone):
+            print(
+                f"epoch {event.epoch}/{event.epochs} loss {event.training.loss:.4f} "
+                f"dice {event.validation.mask_mean.dice:.4f} score {event.score:.4f} {event.seconds:.0f} s",
+                flush=True,
+            )
+        if isinstance(event, Finished):
+            return event.result
+    raise AssertionError("a training run ends with its model")
 
 
 def _with(card: Card, changes: dict[str, Any]) -> Card:

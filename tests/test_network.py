@@ -21,12 +21,20 @@ def test_both_answers_at_any_size(preset: str, size: tuple[int, int]) -> None:
     assert torch.isfinite(output.mask_logits).all()
 
 
-@pytest.mark.parametrize("changes", [{}, {"fusion": "sequential"}, {"norm": "group"}, {"norm": "layer"}, {"channel_gate": True}])
+@pytest.mark.parametrize("preset", ["tiny", "small", "paper"])
+def test_gradients_reach_every_parameter_of_a_preset(preset: str) -> None:
+    check_gradients(ResFormer(ResFormerConfig.preset(preset, image_classes=2, drop_path=0.0)))
+
+
+@pytest.mark.parametrize("changes", [{"fusion": "sequential"}, {"norm": "group"}, {"norm": "layer"}, {"channel_gate": True}])
 def test_gradients_reach_every_parameter(changes: dict[str, object]) -> None:
-    network = ResFormer(ResFormerConfig.preset("tiny", image_classes=2, drop_path=0.0, windows=(8, 8, 8, 8), **changes))
+    check_gradients(ResFormer(ResFormerConfig.preset("tiny", image_classes=2, drop_path=0.0, windows=(8, 8, 8, 8), **changes)))
+
+
+def check_gradients(network: ResFormer) -> None:
     output = network(torch.randn(2, 3, 64, 64))
     (output.mask_logits.square().mean() + output.class_logits.square().mean()).backward()
-    without = [name for name, parameter in network.named_parameters() if parameter.grad is None]
+    without = [name for name, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.any()]
     assert without == []
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import napari_resformer as nr
 from napari_resformer.events import Finished, PlaneDone, Progress
+from napari_resformer.model.file import Model
 
 
 def test_mask_and_scores_of_a_picture(random_model, picture) -> None:
@@ -89,6 +90,24 @@ def test_a_constant_image_and_some_nan_have_an_answer(random_model, picture) -> 
     assert np.isfinite(nr.predict(random_model, holes, device="cpu").scores).all()
 
 
+def test_a_zoom_is_what_a_pixel_size_would_be(random_model, picture) -> None:
+    sized = Model(random_model.card.model_copy(update={"pixel_size": 1.0}), random_model.network)
+    by_size = nr.predict(sized, picture, pixel_size=0.5, device="cpu")
+    by_zoom = nr.predict(random_model, picture, zoom=0.5, device="cpu")
+    assert by_zoom.mask.shape == picture.shape[:2]
+    assert by_zoom.provenance["settings"]["network_sees"] == [75, 100]
+    np.testing.assert_array_equal(by_zoom.mask, by_size.mask)
+    np.testing.assert_allclose(by_zoom.scores, by_size.scores, atol=1e-6)
+    as_it_is = nr.predict(sized, picture, pixel_size=0.5, zoom=1, device="cpu")
+    np.testing.assert_array_equal(as_it_is.mask, nr.predict(random_model, picture, device="cpu").mask)
+
+
+@pytest.mark.parametrize("zoom", [0, -1, 0.001, 100, float("nan"), 0.07])
+def test_a_zoom_that_cannot_work_is_refused(random_model, zoom: float) -> None:
+    with pytest.raises(ValueError, match="zoom"):
+        nr.predict(random_model, np.zeros((20, 20)), zoom=zoom, device="cpu")
+
+
 def test_closing_the_generator_cancels(random_model, picture) -> None:
     job = nr.iter_predict(random_model, picture, tile=64, device="cpu")
     assert isinstance(next(job), Progress)
@@ -99,6 +118,6 @@ def test_closing_the_generator_cancels(random_model, picture) -> None:
 
 def test_events_end_with_the_result(random_model, picture) -> None:
     events = list(nr.iter_predict(random_model, picture, tile=64, device="cpu"))
-    assert [event.done for event in events if isinstance(event, Progress)][-1] == 3 * 4
+    assert [event.done for event in events if isinstance(event, Progress)][-1] == 3 * 3
     assert sum(isinstance(event, PlaneDone) for event in events) == 1
     assert isinstance(events[-1], Finished)

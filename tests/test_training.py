@@ -22,6 +22,7 @@ from napari_resformer.cli import main
 from napari_resformer.events import EpochDone, Finished, Notice, Snapshot, StepDone
 from napari_resformer.network import ResFormer, ResFormerConfig, ResFormerOutput
 from napari_resformer.samples.folder import read_folder
+from napari_resformer.training.checkpoint import Checkpoint, save_checkpoint
 from napari_resformer.training.job import train_samples
 from napari_resformer.training.loader import Batch
 from napari_resformer.training.losses import MultiTaskLoss
@@ -29,11 +30,24 @@ from napari_resformer.training.run_folder import RunFolder
 from napari_resformer.training.settings import TrainSettings
 from napari_resformer.training.start import start_from
 
+EPOCHS = 5
+
 
 @pytest.fixture
 def folder(tmp_path):
+    return make_folder(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The metrics of a run that nobody disturbed."""
+    place = tmp_path_factory.mktemp("unbroken")
+    run(make_folder(place / "data"), place / "run")
+    return place / "run" / "metrics.csv"
+
+
+def make_folder(data):
     generator = np.random.default_rng(0)
-    data = tmp_path / "data"
     (data / "images").mkdir(parents=True)
     (data / "masks").mkdir()
     lines = ["filename,class,group"]
@@ -54,9 +68,8 @@ def folder(tmp_path):
 
 
 def run(folder, run_folder, **changes):
-    return list(
-        nr.iter_train(folder, **{"epochs": 3, "size": 64, "batch": 4, "device": "cpu", "run_folder": run_folder, **changes})
-    )
+    settings = {"epochs": EPOCHS, "size": 64, "batch": 4, "device": "cpu", "run_folder": run_folder}
+    return list(nr.iter_train(folder, **settings | changes))
 
 
 def epochs_of(events):
@@ -65,7 +78,7 @@ def epochs_of(events):
 
 def command(folder, output, *more):
     program = [sys.executable, "-m", "napari_resformer.cli", "train", str(folder), "-o", str(output), "--size", "64"]
-    return [*program, "--batch", "4", "--device", "cpu", *more]
+    return [*program, "--batch", "4", "--device", "cpu", "--epochs", str(EPOCHS), *more]
 
 
 def table(path):
@@ -121,18 +134,16 @@ def test_the_run_folder_tells_what_happened(folder, tmp_path) -> None:
     assert json.loads(files.settings.read_text(encoding="utf-8"))["settings"]["epochs"] == 2
 
 
-def test_a_cancelled_run_goes_on_to_the_same_place(folder, tmp_path) -> None:
-    run(folder, tmp_path / "one")
-    job = nr.iter_train(folder, epochs=3, size=64, batch=4, device="cpu", run_folder=tmp_path / "two")
+def test_a_cancelled_run_goes_on_to_the_same_place(folder, tmp_path, unbroken) -> None:
+    job = nr.iter_train(folder, epochs=EPOCHS, size=64, batch=4, device="cpu", run_folder=tmp_path / "two")
     for event in job:
         if isinstance(event, StepDone) and event.epoch == 2:
             job.close()  # in the middle of an epoch
             break
     resumed = run(folder, tmp_path / "two", resume=True)
-    assert [event.epoch for event in epochs_of(resumed)] == [2, 3]
-    one, two = tmp_path / "one" / "metrics.csv", tmp_path / "two" / "metrics.csv"
+    assert [event.epoch for event in epochs_of(resumed)] == [2, 3, 4, 5]
     for key in ("train_loss", "loss", "dice"):
-        np.testing.assert_allclose(figures(two, key), figures(one, key), rtol=1e-4)
+        np.testing.assert_allclose(figures(tmp_path / "two" / "metrics.csv", key), figures(unbroken, key), rtol=1e-4)
     with pytest.raises(ValueError, match="seed"):
         run(folder, tmp_path / "two", resume=True, seed=5)
     with pytest.raises(FileExistsError):
@@ -145,50 +156,47 @@ def test_a_cancelled_run_goes_on_to_the_same_place(folder, tmp_path) -> None:
         run(folder, tmp_path / "two", resume=True)
 
 
-def test_a_killed_run_goes_on_to_the_same_place(folder, tmp_path, capsys) -> None:
-    run(folder, tmp_path / "one", epochs=4)
+def test_a_killed_run_goes_on_to_the_same_place(folder, tmp_path, unbroken, capsys) -> None:
     output = tmp_path / "two.safetensors"
-    process = subprocess.Popen(command(folder, output, "--epochs", "4"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert b"epoch 1/4" in process.stdout.readline()
+    process = subprocess.Popen(command(folder, output), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert b"epoch 1/5" in process.stdout.readline()
     time.sleep(0.3)
     process.kill()
     process.wait()
     process.stdout.close()
     assert not output.exists()
     (tmp_path / "two.run" / ".last.pt.abc.part").write_bytes(b"half")  # what a kill may leave
-    arguments = command(folder, output, "--epochs", "4", "--resume")[3:]
+    arguments = command(folder, output, "--resume")[3:]
     assert main(arguments) == 0
-    np.testing.assert_allclose(
-        figures(tmp_path / "two.run" / "metrics.csv"), figures(tmp_path / "one" / "metrics.csv"), rtol=1e-4
-    )
+    np.testing.assert_allclose(figures(tmp_path / "two.run" / "metrics.csv"), figures(unbroken), rtol=1e-4)
     assert not list((tmp_path / "two.run").glob(".*"))
     assert "goes on after epoch" in capsys.readouterr().err
     before = output.read_bytes()
     assert main(arguments) == 0  # finished: left alone
     assert output.read_bytes() == before
-    assert main([*arguments[:3], str(tmp_path / "new.safetensors"), *arguments[4:6], "--epochs", "1", "--resume"]) == 0
+    assert main([*arguments[:3], str(tmp_path / "new.safetensors"), *arguments[4:], "--epochs", "1"]) == 0
     assert "starts from the beginning" in capsys.readouterr().err
 
 
+@pytest.mark.timeout(600)  # four processes load torch: slow on a busy machine
 def test_two_processes_train_as_one_stop_together_and_go_on(folder, tmp_path) -> None:
-    run(folder, tmp_path / "one", epochs=12)
+    run(folder, tmp_path / "one", batch=10, epochs=8)
     output = tmp_path / "two.safetensors"
-    arguments = command(folder, output, "--epochs", "12", "--devices", "2", "--lr", "0.001")
+    arguments = command(folder, output, "--devices", "2", "--batch", "10", "--epochs", "8")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-    assert b"epoch 1/12" in process.stdout.readline()
+    assert b"epoch 1/8" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=240)  # the pipes close only once both processes are gone
+    _, said = process.communicate(timeout=280)  # the pipes close only once both processes are gone
     assert process.returncode == 130, said.decode()
     assert b"--resume" in said
     assert b"Traceback" not in said
-    stopped = len(table(tmp_path / "two.run" / "metrics.csv"))
-    assert 1 <= stopped < 12
-    done = subprocess.run([*arguments, "--resume"], capture_output=True, env=environment, check=False)
+    metrics = tmp_path / "two.run" / "metrics.csv"
+    assert 1 <= len(table(metrics)) < 8
+    done = subprocess.run([*arguments, "--resume"], capture_output=True, env=environment, check=False, timeout=280)
     assert done.returncode == 0, done.stderr.decode()
-    one, two = tmp_path / "one" / "metrics.csv", tmp_path / "two.run" / "metrics.csv"
-    assert len(table(two)) == 12
-    assert abs(figures(one, "dice")[-1] - figures(two, "dice")[-1]) < 0.05
+    one = tmp_path / "one" / "metrics.csv"
+    np.testing.assert_allclose(figures(metrics, "train_loss"), figures(one, "train_loss"), rtol=0.06)
     assert output.exists()
 
 
@@ -207,59 +215,52 @@ def test_what_cannot_be_trained_on_is_refused(folder, tmp_path) -> None:
         run(folder, tmp_path / "run")
 
 
-@pytest.mark.parametrize("failing", ["last.pt", "best.safetensors", "metrics.csv"])
-def test_a_full_disk_leaves_the_earlier_files_whole(folder, tmp_path, monkeypatch, failing) -> None:
+def test_a_full_disk_leaves_the_earlier_files_whole(folder, tmp_path, monkeypatch) -> None:
     files = RunFolder(tmp_path / "run")
-    job = nr.iter_train(folder, epochs=3, size=64, batch=4, device="cpu", run_folder=files.path)
+    job = nr.iter_train(folder, epochs=EPOCHS, size=64, batch=4, device="cpu", run_folder=files.path)
     while not isinstance(next(job), EpochDone):
         pass
-    before = {path.name: path.read_bytes() for path in files.path.iterdir()}
-    sync, written = os.fsync, os.readlink
+    job.close()
+    sync = os.fsync
+    for failing in (files.checkpoint, files.best, files.curves):
+        before = {path.name: path.read_bytes() for path in files.path.iterdir()}
 
-    def full(handle: int) -> None:
-        if f".{failing}." in written(f"/proc/self/fd/{handle}"):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        sync(handle)
+        def full(handle: int, name: str = failing.name) -> None:
+            if list(files.path.glob(f".{name}.*.part")):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            sync(handle)
 
-    monkeypatch.setattr("napari_resformer.training.job._Trainer.note", _always_best)
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=f"no space is left to write .*{failing}"):
-        list(job)
-    after = {path.name: path.read_bytes() for path in files.path.iterdir()}
-    assert after.keys() == before.keys()
-    assert after[failing] == before[failing]
-    monkeypatch.setattr(os, "fsync", sync)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            with pytest.raises(OSError, match=f"no space is left to write .*{failing.name}"):
+                run(folder, files.path, resume=True)
+        after = {path.name: path.read_bytes() for path in files.path.iterdir()}
+        assert after.keys() == before.keys()
+        assert after[failing.name] == before[failing.name]
     assert isinstance(run(folder, files.path, resume=True)[-1], Finished)
-
-
-def _always_best(self, done):
-    done = EpochDone(**{**vars(done), "best": True})
-    self.progress.best_epoch, self.progress.best_score = done.epoch, done.score
-    self.progress.history.append({"epoch": done.epoch, "loss": done.loss, "best": True})
-    return done
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs limits of file size")
 def test_a_checkpoint_that_does_not_fit_is_one_clear_error(tmp_path) -> None:
     # torch writes through C++, and says nothing of the cause by itself; only a real limit shows that ours is kept
-    code = f"""
-import resource, signal, torch
-from pathlib import Path
-from napari_resformer.training.checkpoint import Checkpoint, save_checkpoint
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-path = Path({str(tmp_path / "last.pt")!r})
-save = lambda side: save_checkpoint(Checkpoint(1, {{"w": torch.zeros(side, side)}}, {{}}, {{}}, {{}}, 1, 0.0, {{}}, []), path)
-save(8)
-size = path.stat().st_size
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-try:
-    save(900)
-except OSError as error:
-    assert "no space is left" in str(error), error
-    assert path.stat().st_size == size and len(list(path.parent.iterdir())) == 1
-    print("refused")
-"""
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "refused\n"
+    import resource
+
+    path = tmp_path / "last.pt"
+
+    def save(side: int) -> None:
+        save_checkpoint(Checkpoint(1, {"w": torch.zeros(side, side)}, {}, {}, {}, 1, 0.0, {}, []), path)
+
+    save(8)
+    size = path.stat().st_size
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+        with pytest.raises(OSError, match="no space is left"):
+            save(900)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [path.stat().st_size for path in tmp_path.iterdir()] == [size]
 
 
 def test_early_stopping_and_snapshots(folder, tmp_path) -> None:
@@ -355,3 +356,19 @@ def test_a_frozen_encoder_stays_as_it_is(folder, tmp_path) -> None:
     assert [name for name in moved if name.startswith("decoder.")]
     assert main([*arguments[3:], "--overwrite", "--epochs", "0"]) == 2
     assert main([word for word in arguments[3:] if word not in ("--from", str(start))]) == 2
+
+
+def test_the_last_epoch_is_kept_where_that_is_asked_for(folder, tmp_path) -> None:
+    settings = TrainSettings(epochs=3, size=64, batch=4, lr=0.05, keep="last")
+    place = RunFolder(tmp_path / "run")
+    events = list(train_samples(read_folder(folder), settings, place, name="last", device="cpu"))
+    model = events[-1].result
+    assert model.card.training["best_epoch"] == 3
+    assert model.card.metrics["validation"]["epoch"] == 3
+    assert nr.load_model(place.best).card.training["best_epoch"] == 3
+    scores = [event.score for event in epochs_of(events)]
+    assert [event.best for event in epochs_of(events)] == [
+        score > max(scores[:number], default=-1) for number, score in enumerate(scores)
+    ]
+    with pytest.raises(ValueError, match="patience"):
+        TrainSettings(keep="last", patience=3)

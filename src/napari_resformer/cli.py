@@ -87,9 +87,21 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="where results go (default: here)")
     predict.add_argument("--axes", help="one letter a dimension: T, Z, P loops, C channels, Y, X; for instance ZYX")
     predict.add_argument("--channels", type=_list, metavar="I,J", help="channels in the model's order, by number")
-    predict.add_argument("--pixel-size", type=_positive, metavar="UM", help="micrometres a pixel")
+    predict.add_argument(
+        "--pixel-size",
+        type=_pixel_size,
+        metavar="UM",
+        help="micrometres a pixel, or Y,X; overrides the file (unknown: taken to be the model's)",
+    )
+    predict.add_argument(
+        "--zoom",
+        type=_positive,
+        metavar="X",
+        help="let the network see the image X times as large; 0.5 where objects are twice as large, in pixels, as the model's",
+    )
     predict.add_argument("--tile", type=int, metavar="N", help="pixels on a side that one pass of the network owns")
     predict.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    predict.add_argument("--resume", action="store_true", help="keep results that are done, go on where a run was cut off")
     predict.set_defaults(command=_predict)
 
     train = commands.add_parser("train", parents=[common, device], help="train a model on a data folder")
@@ -163,32 +175,41 @@ def _count(text: str) -> int:
     return value
 
 
+def _pixel_size(text: str) -> tuple[float, float]:
+    sizes = [_positive(part) for part in text.split(",")]
+    if len(sizes) > 2:
+        raise argparse.ArgumentTypeError(f"{text} has {len(sizes)} numbers; give one, or two for Y,X")
+    return sizes[0], sizes[-1]
+
+
 # -------------------------------------------------------------------------------------------------------------- commands
 def _predict(options: argparse.Namespace) -> int:
     from napari_resformer.devices import choose_device
     from napari_resformer.images.files import read_image
-    from napari_resformer.images.writing import write_mask
 
+    if options.overwrite and options.resume:
+        raise UsageError("--overwrite starts anew and --resume goes on; give one of them")
     model = _load(options.model)
     _usage(lambda: choose_device(options.device))
     targets = _mask_paths(options.images, options.output)
     table = options.output / "scores.csv"
-    _refuse_existing([table, *targets], overwrite=options.overwrite)
-    size = (options.pixel_size, options.pixel_size) if options.pixel_size else None
+    if not options.resume:
+        _refuse_existing([table, *targets], overwrite=options.overwrite)
+    header = ["image", "plane", "predicted", *model.card.image_classes]
+    earlier = _read_rows(table, header) if options.resume else []
     rows: list[list[str]] = []
     failed = 0
     for path, target in zip(options.images, targets, strict=True):
         try:
-            image = read_image(path, options.axes, size)
-            result = _predict_image(model, image, options, path.name)
-            write_mask(result.mask, image, target)
+            image = read_image(path, options.axes, options.pixel_size)
+            kept = [row for row in earlier if row[0] == path.name] if _names(options.images).count(path.name) == 1 else []
+            rows += _predict_image(model, image, options, path.name, target, kept)
         except (ValueError, TypeError, OSError) as error:
             failed += 1
             print(f"napari-resformer: {_named(path, error)}", file=sys.stderr)
             continue
-        rows += _score_rows(path.name, result)
+        _write_csv(table, header, rows)  # after each image, so that a run that is cut off can go on
     if rows:
-        _write_csv(table, ["image", "plane", "predicted", *model.card.image_classes], rows)
         print(
             f"{len(options.images) - failed} of {len(options.images)} image(s) done; "
             f"masks and {table.name} are in {options.output}"
@@ -197,17 +218,54 @@ def _predict(options: argparse.Namespace) -> int:
     return FAILED if failed else DONE
 
 
-def _predict_image(model: Model, image: Any, options: argparse.Namespace, name: str) -> PredictResult:
+def _predict_image(
+    model: Model, image: Any, options: argparse.Namespace, name: str, target: Path, kept: list[list[str]]
+) -> list[list[str]]:
+    """Write an image's mask and return its rows of scores; ``kept`` are those of an earlier run."""
+    import shutil
+    from math import prod
+
+    from napari_resformer.images.writing import read_note, write_mask
+    from napari_resformer.prediction.fingerprint import differences, fingerprint
+    from napari_resformer.prediction.plan import LARGE_MASK, make_plan
+
+    plan = make_plan(
+        model.card, image, channels=options.channels, device=options.device, tile=options.tile, zoom=options.zoom
+    )  # fmt: skip
+    if target.suffix == ".zarr":
+        return _score_rows(name, _run_plan(model, plan, name, out=target, overwrite=options.overwrite, resume=options.resume))
+    made_of = fingerprint(model, plan)
+    if options.resume and target.exists():
+        try:
+            changed = differences(json.loads(read_note(target)), made_of)
+        except (ValueError, AttributeError) as error:
+            raise ValueError(
+                f"{target} was not made by this program; move it, or add --overwrite in place of --resume"
+            ) from error
+        if changed:
+            raise ValueError(f"{target} was made of something else: {changed}; add --overwrite in place of --resume")
+        if kept:
+            return kept
+    store = None
+    if prod(plan.image.mask_shape) > LARGE_MASK:
+        store = target.with_name(f".{target.stem}.zarr")
+    result = _run_plan(model, plan, name, out=store, overwrite=not options.resume, resume=options.resume)
+    write_mask(result.mask, plan.image, target, json.dumps(made_of))
+    if store is not None:
+        shutil.rmtree(store)
+    return _score_rows(name, result)
+
+
+def _run_plan(model: Model, plan: Any, name: str, *, out: Path | None, overwrite: bool, resume: bool) -> PredictResult:
     from tqdm import tqdm
 
     from napari_resformer.events import Finished, Progress
     from napari_resformer.prediction.job import run_plan
-    from napari_resformer.prediction.plan import make_plan
 
-    plan = make_plan(model.card, image, channels=options.channels, device=options.device, tile=options.tile)
     with tqdm(total=plan.tiles, desc=name, unit="tile", disable=plan.tiles == 1, file=sys.stderr) as bar:
-        for event in run_plan(model, plan):
+        for event in run_plan(model, plan, out=out, overwrite=overwrite, resume=resume):
             if isinstance(event, Progress):
+                bar.total = event.total
                 bar.update(event.done - bar.n)
             elif isinstance(event, Finished):
                 return event.result
@@ -440,20 +498,31 @@ def _named(path: Path, error: Exception) -> str:
     return text if path.name in text else f"{path.name}: {text}"
 
 
+def _names(paths: Sequence[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
 def _mask_paths(images: Sequence[Path], folder: Path) -> list[Path]:
-    """Return a mask's path for each image; the second image of a stem gets ``-2``, and so on, in the order given."""
+    """Return a mask's path for each image; the second image of a stem gets ``-2``, and so on, in the order given.
+
+    The mask of a zarr image is an OME-Zarr image, all others are TIFF files.
+    """
+    from napari_resformer.images.ome_zarr import is_zarr
+
+    zarrs = [is_zarr(path) or path.suffix == ".zarr" for path in images]
+    stems = [path.stem.removesuffix(".ome") if zarr else path.stem for path, zarr in zip(images, zarrs, strict=True)]
     seen: dict[str, int] = {}
-    taken = {f"{path.stem}" for path in images}
+    taken = set(stems)
     paths = []
-    for path in images:
-        seen[path.stem] = seen.get(path.stem, 0) + 1
-        stem = path.stem
-        if seen[path.stem] > 1:
-            stem = f"{path.stem}-{seen[path.stem]}"
+    for first, zarr in zip(stems, zarrs, strict=True):
+        seen[first] = seen.get(first, 0) + 1
+        stem = first
+        if seen[first] > 1:
+            stem = f"{first}-{seen[first]}"
             while stem in taken:  # another image is called so already
                 stem += "x"
         taken.add(stem)
-        paths.append(folder / f"{stem}_mask.tif")
+        paths.append(folder / f"{stem}_mask{'.ome.zarr' if zarr else '.tif'}")
     return paths
 
 
@@ -475,6 +544,15 @@ def _score_rows(name: str, result: PredictResult) -> list[list[str]]:
         predicted = result.classes[int(scores.argmax())] if result.classes else ""
         rows.append([name, plane, predicted, *(f"{score:.6f}" for score in scores)])
     return rows
+
+
+def _read_rows(path: Path, header: list[str]) -> list[list[str]]:
+    """Return the rows of a table that an earlier run left; none where there is none with this header."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        first, *rows = list(csv.reader(file)) or [[]]
+    return rows if first == header else []
 
 
 def _write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:

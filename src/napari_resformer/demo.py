@@ -112,8 +112,8 @@ def write_picture(image: NDArray[np.uint8], result: PredictResult, model: Model,
     for value, name in enumerate(result.mask_classes, start=1):
         share = float((np.asarray(result.mask) == value).mean())
         draw.rectangle((left, top + 3, left + 12, top + 15), tuple(int(part) for part in _COLOURS[(value - 1) % 5]))
-        draw.text((left + 20, top), f"{name}: {share:.1%} of the pixels", _INK, plain)
-        top += _LINE
+        draw.multiline_text((left + 20, top), _wrapped(f"{name}: {share:.1%} of the pixels", 34), _INK, plain)
+        top += 2 * _LINE
     draw.multiline_text((left, top + _LINE), _wrapped(model.card.notice, 42), _INK, small)
     with atomic_write(path) as file:
         sheet.save(file, format="PNG")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 NumberFormat = Literal["32-true", "bf16-mixed", "16-mixed"]
 """How numbers are held while training, by Fabric's names."""
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "unable to allocate")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,33 @@ def choose_device(wanted: str = "auto") -> Device:
     if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
         raise ValueError(f"device {wanted} is not available: there are {torch.cuda.device_count()} CUDA devices")
     return Device(wanted, "it was chosen")
+
+
+def free_memory(device: str) -> int | None:
+    """Return how many bytes a device has free; None where the system does not say. Loads torch.
+
+    Parameters
+    ----------
+    device : str
+        A torch device, as in :attr:`Device.name`.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device != "cpu":
+        return None
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):  # no Linux
+        return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory was short, which smaller tiles can mend."""
+    text = str(error).casefold()
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY))
 
 
 def fast_precision(device: str) -> NumberFormat:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from napari_resformer.metrics import Report
 
@@ -17,6 +17,25 @@ class Progress:
     done: int
     total: int
     unit: str
+
+
+@dataclass(frozen=True)
+class MaskOpened:
+    """The store that a mask grows in is there.
+
+    Parameters
+    ----------
+    levels : tuple of array
+        The mask, and then at half the resolution of the one before, where it is a pyramid.
+    folder : str
+        Where it lies.
+    resumed : bool
+        Whether a part was there already.
+    """
+
+    levels: tuple[Any, ...]
+    folder: str
+    resumed: bool
 
 
 @dataclass(frozen=True)

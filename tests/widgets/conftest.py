@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def install_model(user_folder: Path) -> Callable[..., Path]:
     """Put a tiny model with seeded random weights into the test's library."""
 
-    def install(name: str, *, image_classes: tuple[str, ...] = ("left", "middle", "right"), seed: int = 0) -> Path:
+    def install(name: str, *, image_classes: tuple[str, ...] = ("left", "middle", "right"), seed: int = 0, **facts: Any) -> Path:
         import torch
 
         from napari_resformer.model.card import Card
@@ -46,6 +46,7 @@ def install_model(user_folder: Path) -> Callable[..., Path]:
             image_classes=image_classes,
             channels=("red", "green", "blue"),
             notice="Research use only.",
+            **facts,
         )
         return Model(card, network).save(user_folder / f"{name}.safetensors")
 
@@ -132,7 +133,7 @@ class SlowJob:
         self.started, self.go_on, self.closed = threading.Event(), threading.Event(), threading.Event()
         self.closed_in: threading.Thread | None = None
 
-    def __call__(self, model: Any, plan: Any) -> Iterator[Any]:
+    def __call__(self, model: Any, plan: Any, **_: Any) -> Iterator[Any]:
         from napari_resformer.events import Finished, Progress
         from napari_resformer.prediction.result import PredictResult, provenance
 
@@ -144,7 +145,8 @@ class SlowJob:
             scores = np.full((*plan.image.loop_shape, len(plan.card.image_classes)), 1 / 3, np.float32)
             mask = np.ones(plan.image.mask_shape, np.uint8)
             told = provenance(model, plan, scores, 1.0)
-            yield Finished(PredictResult(mask, scores, plan.card.image_classes, plan.card.mask_classes, told))
+            counts = (0, mask.size)
+            yield Finished(PredictResult(mask, scores, plan.card.image_classes, plan.card.mask_classes, told, counts))
         finally:
             self.closed_in = threading.current_thread()
             self.closed.set()

@@ -173,8 +173,15 @@ def test_bad_axes_change_nothing(qtbot: Any, make_widget: Any, run: Any, axes: s
 
 @pytest.mark.parametrize(
     "pixels",
-    [np.full((48, 48), np.nan), np.zeros((2, 48)), np.zeros((3, 2, 2, 48, 48))],
-    ids=["all NaN", "two rows", "5-D"],
+    [
+        np.full((48, 48), np.nan),
+        np.full((48, 48), np.inf),
+        np.zeros((1, 1)),
+        np.zeros((2, 48)),
+        np.zeros((2, 48, 48)),
+        np.zeros((3, 2, 2, 48, 48)),
+    ],
+    ids=["all NaN", "all infinite", "one pixel", "two rows", "two channels", "5-D"],
 )
 def test_images_that_cannot_work_are_refused_in_words(qtbot: Any, make_widget: Any, run: Any, pixels: Any) -> None:
     viewer = ViewerModel()
@@ -183,6 +190,27 @@ def test_images_that_cannot_work_are_refused_in_words(qtbot: Any, make_widget: A
     run(widget)
     assert widget.message.startswith("This cannot run")
     assert len(viewer.layers) == 1
+
+
+def test_the_zoom_is_kept_for_its_layer(qtbot: Any, make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    first, second = add_image(viewer, "gray"), add_image(viewer, "rgb")
+    widget = make_widget(viewer)
+    widget.image.value = first
+    widget.zoom.value = "twice"
+    run(widget)
+    assert "zoom 'twice' is no number" in widget.message
+    widget.zoom.value = "2"
+    qtbot.waitUntil(lambda: "Zoom 2:" in widget.plan_text, timeout=20_000)
+    widget.image.value = second
+    assert widget.zoom.value == ""
+    widget.image.value = first
+    assert widget.zoom.value == "2"
+    run(widget)
+    result = viewer.layers[-1]
+    assert result.data.shape == first.data.shape
+    sees = result.metadata["napari_resformer"]["settings"]["network_sees"]
+    assert sees == [2 * side for side in first.data.shape]
 
 
 def test_no_image_and_then_one(qtbot: Any, make_widget: Any, run: Any) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -37,6 +37,14 @@ class Image:
         Names of the entries of the channel axis, when known.
     rgb : bool
         Whether the channel axis holds colour (red, green, blue, and perhaps alpha).
+    z_step : float, optional
+        Micrometres between planes of the axis Z, when known.
+    pyramid : tuple of array-like
+        The same image at falling resolution, the full one first; empty where there is only one.
+    level : int
+        Which entry of the pyramid ``data`` is.
+    start : tuple of int
+        Where ``data`` begin on each axis of the level, where they are a part of it; empty for the whole.
 
     Raises
     ------
@@ -52,6 +60,10 @@ class Image:
     pixel_size: PixelSize | None = None
     channel_names: tuple[str, ...] = ()
     rgb: bool = False
+    z_step: float | None = None
+    pyramid: tuple[Any, ...] = ()
+    level: int = 0
+    start: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_dtype(self.data.dtype, self.name)
@@ -66,6 +78,38 @@ class Image:
             )
         if self.pixel_size is not None and not all(np.isfinite(size) and size > 0 for size in self.pixel_size):
             raise ValueError(f"{self.name}: pixel size {self.pixel_size} must be positive, in micrometres")
+
+    @property
+    def level_factors(self) -> tuple[float, ...]:
+        """How many pixels of the full resolution a pixel spans, an axis; all 1 without a pyramid."""
+        if not self.pyramid:
+            return (1.0,) * len(self.axes)
+        full, here = self.pyramid[0].shape, self.pyramid[self.level].shape
+        return tuple(int(most) / int(least) for most, least in zip(full, here, strict=True))
+
+    def at_level(self, level: int) -> Image:
+        """Return the same image at another level of its pyramid; the pixel size changes with it."""
+        if level == self.level or not self.pyramid:
+            return self
+        now, then = self.level_factors, replace(self, data=self.pyramid[level], level=level, pixel_size=None).level_factors
+        growth = dict(zip(self.axes, (after / before for before, after in zip(now, then, strict=True)), strict=True))
+        size = None if self.pixel_size is None else (self.pixel_size[0] * growth["Y"], self.pixel_size[1] * growth["X"])
+        step = None if self.z_step is None else self.z_step * growth.get("Z", 1)
+        return replace(self, data=self.pyramid[level], level=level, pixel_size=size, z_step=step)
+
+    def part(self, ranges: Mapping[str, slice]) -> Image:
+        """Return a part of the image; nothing is read, and it has no pyramid.
+
+        Parameters
+        ----------
+        ranges : mapping of str to slice
+            First and last pixel, an axis; all of an axis that is not named.
+        """
+        slices = tuple(
+            slice(*ranges.get(axis, slice(None)).indices(int(size))[:2])
+            for axis, size in zip(self.axes, self.data.shape, strict=True)
+        )
+        return replace(self, data=Window(self.data, slices), start=tuple(part.start for part in slices))
 
     def size(self, axis: str) -> int:
         """Return the length of an axis; 1 where the image does not have it."""
@@ -128,6 +172,14 @@ class Plane:
         """Height and width in pixels."""
         return self.image.plane_shape
 
+    @property
+    def where(self) -> str:
+        """What to call it in messages."""
+        if not self.index:
+            return self.image.name
+        place = ", ".join(f"{axis}={position}" for axis, position in zip(self.image.loop_axes, self.index, strict=True))
+        return f"the plane {place} of {self.image.name}"
+
     def read(self, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[Any]:
         """Read a part of the plane as (C, height, width), in the image's own dtype (bool as uint8)."""
         image = self.image
@@ -141,6 +193,47 @@ class Plane:
         return part.view(np.uint8) if part.dtype == bool else part
 
 
+@dataclass(frozen=True)
+class Window:
+    """A part of an array that is still unread: the slice of a zarr array would read it.
+
+    Parameters
+    ----------
+    array : array-like
+        What it is a part of.
+    parts : tuple of slice
+        First and last entry, a dimension; with numbers, and without steps.
+    """
+
+    array: Any
+    parts: tuple[slice, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each dimension."""
+        return tuple(part.stop - part.start for part in self.parts)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.parts)
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the pixels."""
+        return self.array.dtype
+
+    def __getitem__(self, key: tuple[int | slice, ...]) -> Any:
+        place: list[int | slice] = []
+        for part, wanted in zip(self.parts, key, strict=True):
+            if isinstance(wanted, slice):
+                first, last, _ = wanted.indices(part.stop - part.start)
+                place.append(slice(part.start + first, part.start + max(first, last)))
+            else:
+                place.append(part.start + wanted)
+        return self.array[tuple(place)]
+
+
 def from_array(
     array: Any,
     axes: str | None = None,
@@ -149,6 +242,8 @@ def from_array(
     pixel_size: PixelSize | None = None,
     channel_names: tuple[str, ...] = (),
     rgb: bool | None = None,
+    z_step: float | None = None,
+    pyramid: Sequence[Any] = (),
 ) -> Image:
     """Name the axes of an array.
 
@@ -158,7 +253,7 @@ def from_array(
         numpy, dask or zarr array; a nested list is refused, since its dtype would be a guess.
     axes : str, optional
         One letter a dimension; concluded from the shape where only one answer is possible.
-    name, pixel_size, channel_names
+    name, pixel_size, channel_names, z_step, pyramid
         As in :class:`Image`.
     rgb : bool, optional
         Whether the last axis holds colour; None where unknown.
@@ -178,7 +273,10 @@ def from_array(
     axes = check_axes(axes, array.shape)
     if rgb is None:
         rgb = axes.endswith("C") and array.shape[-1] in (3, 4)
-    return Image(array, axes, name, pixel_size, channel_names, rgb)
+    levels = tuple(pyramid) if len(pyramid) > 1 else ()
+    if any(len(level.shape) != len(axes) for level in levels):
+        raise ValueError(f"the levels of {name} differ in their number of dimensions; give levels of one image")
+    return Image(array, axes, name, pixel_size, channel_names, rgb, z_step, levels)
 
 
 def check_dtype(dtype: Any, name: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from napari_resformer.images.axes import AXES
-from napari_resformer.images.image import Image, PixelSize, from_array
+from napari_resformer.images.image import Image, from_array
 from napari_resformer.images.units import micrometres
 
 _WORDS = {
@@ -15,7 +16,7 @@ _WORDS = {
 
 
 def from_layer(layer: Any, axes: str | None = None) -> Image:
-    """Name the axes of a layer's data; of a multiscale layer, of its full resolution.
+    """Name the axes of a layer's data; of a multiscale layer, of its full resolution, with the others as a pyramid.
 
     Parameters
     ----------
@@ -30,9 +31,11 @@ def from_layer(layer: Any, axes: str | None = None) -> Image:
     TypeError, ValueError
         As :func:`~napari_resformer.images.image.from_array`.
     """
-    data = layer.data[0] if layer.multiscale else layer.data
+    levels = tuple(layer.data) if layer.multiscale else (layer.data,)
     named = axes or axes_from_labels(layer)
-    return from_array(data, named, name=layer.name, pixel_size=_pixel_size(layer), rgb=bool(layer.rgb))
+    image = from_array(levels[0], named, name=layer.name, rgb=bool(layer.rgb), pyramid=levels)
+    sizes = _sizes(layer, image)
+    return replace(image, pixel_size=(sizes["Y"], sizes["X"]) if {"Y", "X"} <= sizes.keys() else None, z_step=sizes.get("Z"))
 
 
 def axes_from_labels(layer: Any) -> str | None:
@@ -54,12 +57,12 @@ def _letter(label: str) -> str | None:
     return _WORDS.get(label)
 
 
-def _pixel_size(layer: Any) -> PixelSize | None:
-    """Return micrometres in Y and X where the units of the layer's last two dimensions are lengths."""
-    sizes = []
-    for scale, unit in zip(layer.scale[-2:], layer.units[-2:], strict=True):
+def _sizes(layer: Any, image: Image) -> dict[str, float]:
+    """Return micrometres a step along each axis whose unit is a length."""
+    axes = image.axes[: layer.ndim]
+    sizes = {}
+    for axis, scale, unit in zip(axes, layer.scale, layer.units, strict=True):
         factor = micrometres(str(unit))
-        if factor is None:
-            return None
-        sizes.append(abs(float(scale)) * factor)
-    return sizes[0], sizes[1]
+        if factor is not None and scale:
+            sizes[axis] = abs(float(scale)) * factor
+    return sizes

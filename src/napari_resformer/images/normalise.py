@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_resformer.images.channels import ChannelRule
-from napari_resformer.images.image import Plane
 
 SAMPLE_PIXELS = 4_000_000
 """Pixels of a plane that its statistics are taken from at most."""
 
 _BLOCK = 256
+
+
+class Readable(Protocol):
+    """A plane, or one on another grid: what statistics are taken from."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        ...
+
+    @property
+    def where(self) -> str:
+        """What to call it in messages."""
+        ...
+
+    def read(self, rows: slice = ..., columns: slice = ...) -> NDArray[Any]:
+        """Read a part as (C, height, width)."""
+        ...
 
 
 class Normalisation(BaseModel):
@@ -76,7 +93,7 @@ class Scaling:
         return scaled
 
 
-def measure(plane: Plane, rule: ChannelRule, normalisation: Normalisation, sample: int = SAMPLE_PIXELS) -> Scaling:
+def measure(plane: Readable, rule: ChannelRule, normalisation: Normalisation, sample: int = SAMPLE_PIXELS) -> Scaling:
     """Take a plane's statistics; equal for all its tiles.
 
     A plane of more than ``sample`` pixels is sampled by blocks on a regular grid that spans it, so that data on disk
@@ -90,7 +107,7 @@ def measure(plane: Plane, rule: ChannelRule, normalisation: Normalisation, sampl
     values, share = _sample(plane, rule, sample)
     finite = np.isfinite(values).all(axis=0)
     if not finite.any():
-        raise ValueError(f"{_where(plane)} has no finite pixel (all NaN or infinite); check how the image was computed or loaded")
+        raise ValueError(f"{plane.where} has no finite pixel (all NaN or infinite); check how the image was computed or loaded")
     kept = values[:, finite]
     percentiles = (normalisation.low, normalisation.high)
     if normalisation.per_channel:
@@ -100,7 +117,7 @@ def measure(plane: Plane, rule: ChannelRule, normalisation: Normalisation, sampl
     return Scaling(low.astype(np.float32), high.astype(np.float32), float(1 - finite.mean()), share)
 
 
-def _sample(plane: Plane, rule: ChannelRule, sample: int) -> tuple[NDArray[np.float32], float]:
+def _sample(plane: Readable, rule: ChannelRule, sample: int) -> tuple[NDArray[np.float32], float]:
     """Return values (C, N) of the model's channels, and the share of the plane that they are."""
     height, width = plane.shape
     if height * width <= sample:
@@ -121,10 +138,3 @@ def _sample(plane: Plane, rule: ChannelRule, sample: int) -> tuple[NDArray[np.fl
 def len_channels(rule: ChannelRule) -> int:
     """Return how many channels a rule yields."""
     return 1 if rule.kind == "colour to gray" else len(rule.take)
-
-
-def _where(plane: Plane) -> str:
-    if not plane.index:
-        return plane.image.name
-    place = ", ".join(f"{axis}={position}" for axis, position in zip(plane.image.loop_axes, plane.index, strict=True))
-    return f"the plane {place} of {plane.image.name}"

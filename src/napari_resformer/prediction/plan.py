@@ -6,19 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 
-from napari_resformer.devices import Device, choose_device
+from napari_resformer.devices import Device, choose_device, free_memory
 from napari_resformer.images.channels import ChannelRule, match_channels
-from napari_resformer.images.image import Image
-from napari_resformer.images.normalise import SAMPLE_PIXELS, measure
+from napari_resformer.images.image import MIN_PLANE_SIDE, Image
+from napari_resformer.images.levels import suitable_level
+from napari_resformer.images.normalise import SAMPLE_PIXELS, Scaling, measure
+from napari_resformer.images.resample import Grid, ResampledPlane
 from napari_resformer.model.card import Card
+from napari_resformer.network.frame import fitted_shape
+from napari_resformer.prediction.tiles import Cut
 
 BLEND = 16
 """Half width, in pixels, of the cross-fade between tiles."""
 
 DEFAULT_TILE = 1024
+LEAST_TILE = 128
+"""Tiles are not made smaller than this where memory is short."""
 HALO = 64
 
+LARGE_MASK = 2**26
+"""Bytes; a mask above this is better kept on disk."""
+
 _QUICK_SAMPLE = 250_000
+_SAME_SIZE = 0.02  # pixel sizes that differ by less than this share are the same
+_MOST_ENLARGED = 16  # times, on a side; more is a mistake in a unit, not a coarse image
+_BATCH_PIXELS = 2**18  # on a CPU, where larger passes gain nothing
+_MOST_TILES = 16  # a pass
 
 
 @dataclass(frozen=True)
@@ -40,8 +53,12 @@ class Plan:
         plane is one tile.
     batch : int
         Tiles a pass.
+    grid : Grid
+        From the pixels of a plane to those that the network sees: the same, or at the model's pixel size, or resized.
+    brightness : tuple of float
+        Of a sample of the first plane, what becomes -1 and 1, a channel.
     memory : int
-        Bytes that the job is expected to need at its peak, beside the image itself.
+        Bytes that the job is expected to need at its peak, beside the image itself and a mask that stays in memory.
     notes : tuple of str
         What the user should know before the start.
     """
@@ -53,15 +70,22 @@ class Plan:
     tile: int
     halo: int
     batch: int
+    grid: Grid
+    brightness: tuple[float, ...]
     memory: int
     notes: tuple[str, ...]
 
     @property
     def tiles_per_plane(self) -> int:
         """Network passes that a plane takes, at one tile a pass."""
+        return self.cut(self.tile).count(self.grid.target)
+
+    def cut(self, tile: int) -> Cut:
+        """Return how planes are cut into tiles of another size than planned, or the same."""
         if self.card.input_mode == "resize":
-            return 1
-        return prod(ceil(side / self.tile) for side in self.image.plane_shape)
+            return Cut(max(self.grid.target), 0, 0, 1)
+        stride = self.card.network.stride
+        return Cut(tile, self.halo, min(BLEND, self.halo, tile // 2), stride)
 
     @property
     def planes(self) -> int:
@@ -76,6 +100,7 @@ class Plan:
     def lines(self) -> tuple[str, ...]:
         """Return the plan in words, a sentence a line."""
         height, width = self.image.plane_shape
+        level = f" (level {self.image.level} of the pyramid)" if self.image.level else ""
         loops = ", ".join(f"{axis} {size}" for axis, size in zip(self.image.loop_axes, self.image.loop_shape, strict=True))
         planes = f"{self.planes} planes ({loops}) of" if self.planes > 1 else "1 plane of"
         if self.card.input_mode == "resize":
@@ -85,7 +110,7 @@ class Plan:
         else:
             passes = f"in {self.tiles_per_plane} tiles of {self.tile} px"
         return (
-            f"Axes {self.image.axes}: {planes} {width} × {height} px, {passes}",
+            f"Axes {self.image.axes}: {planes} {width} × {height} px{level}, {passes}",
             f"Channels: {self.channels.text}",
             f"Device: {self.device.name}, as {self.device.reason}",
             f"Memory: about {_size(self.memory)}",
@@ -100,6 +125,7 @@ def make_plan(
     channels: Sequence[int | str] | None = None,
     device: str = "auto",
     tile: int | None = None,
+    zoom: float | None = None,
 ) -> Plan:
     """Plan a prediction; reads a small sample of the pixels and loads torch to look for devices.
 
@@ -115,6 +141,9 @@ def make_plan(
         See :func:`~napari_resformer.devices.choose_device`.
     tile : int, optional
         Pixels on a side that one pass owns; rounded up to the network's stride.
+    zoom : float, optional
+        How many times as large, on a side, the network is to see the image: 0.5 where objects are twice as large, in
+        pixels, as those that the model was trained on. When left out, the pixel sizes of image and model decide.
 
     Returns
     -------
@@ -123,50 +152,153 @@ def make_plan(
     Raises
     ------
     ValueError
-        If channels, device or tile do not fit, or the first plane has no finite pixel.
+        If channels, device, tile or zoom do not fit, or the first plane has no finite pixel.
     """
+    resize = card.input_mode == "resize"
+    _check_zoom(card, zoom)
+    image, choice = _level(card, image, zoom)
     rule = match_channels(image, card.channels, channels)
     where = choose_device(device)
     stride = card.network.stride
     if tile is not None and tile < stride:
         raise ValueError(f"tile {tile} is too small; give at least {stride} pixels, 512 to 2048 is usual")
-    side = ceil((tile or DEFAULT_TILE) / stride) * stride
-    scaling = measure(image.plane((0,) * len(image.loop_shape)), rule, card.normalisation, _QUICK_SAMPLE)
+    shape = image.plane_shape
+    grid = Grid(shape, fitted_shape(shape, card.input_size) if resize else _native_shape(card, image, zoom))
+    scaling = _first_statistics(card, image, rule, grid)
     notes = []
     if scaling.nonfinite > 0:
         notes.append(f"{scaling.nonfinite:.1%} of the pixels are NaN or infinite; they are taken as background")
     if (scaling.high <= scaling.low).all():
         notes.append("The image is constant; there is nothing to find in it")
-    if card.input_mode == "native":
-        notes.append(_pixel_size_note(card, image))
-    if prod(image.plane_shape) > SAMPLE_PIXELS:
+    if not resize:
+        notes.append(_pixel_size_note(card, image, grid, zoom))
+    if choice:
+        notes.append(choice)
+    if prod(image.plane_shape if resize else grid.target) > SAMPLE_PIXELS:
         notes.append(
             f"Brightness statistics are taken from about {SAMPLE_PIXELS // 1_000_000} million pixels spread over each plane"
         )
+    free = free_memory(where.name)
+    side = ceil((tile or DEFAULT_TILE) / stride) * stride
+    while tile is None and not resize and free is not None and side > LEAST_TILE and _pass_memory(card, grid, side) > free / 2:
+        side = ceil(side / 2 / stride) * stride
     return Plan(
-        card, image, rule, where, side, HALO, 1 if where.name == "cpu" else 4,
-        _memory(card, image, side), tuple(notes),
+        card, image, rule, where, side, 0 if resize else HALO, _batch(card, grid, side, where, free), grid,
+        (*map(float, scaling.low), *map(float, scaling.high)),
+        _memory(card, image, grid, side), tuple(notes),
     )  # fmt: skip
 
 
-def _pixel_size_note(card: Card, image: Image) -> str:
+def _check_zoom(card: Card, zoom: float | None) -> None:
+    if zoom is None:
+        return
+    if not 1 / _MOST_ENLARGED <= zoom <= _MOST_ENLARGED:
+        raise ValueError(
+            f"zoom {zoom:g} is out of range; give a number from {1 / _MOST_ENLARGED:g} to {_MOST_ENLARGED}, 1 for the image as "
+            "it is, 0.5 where objects are twice as large, in pixels, as those that the model was trained on"
+        )
+    if card.input_mode == "resize":
+        raise ValueError(f"{card.name} resizes each plane to {card.input_size} px, so that a zoom does nothing; leave it out")
+
+
+def _level(card: Card, image: Image, zoom: float | None) -> tuple[Image, str]:
+    """Return the level of a pyramid that suits the model, and why in words."""
+    if not image.pyramid or image.level or image.start:
+        return image, ""
+    count = len(image.pyramid)
+    if card.input_mode == "resize":
+        return image, f"Pyramid of {count} levels: the full resolution is used"
+    if zoom is not None:
+        return image, f"Pyramid of {count} levels: the full resolution is used, since a zoom was given"
+    chosen = suitable_level(image, card.pixel_size)
+    if card.pixel_size is None or image.pixel_size is None:
+        return (
+            chosen,
+            f"Pyramid of {count} levels: the full resolution is used, since the pixel size of model or image is unknown",
+        )
+    return chosen, f"Pyramid of {count} levels: level {chosen.level} is the coarsest that is as fine as the model needs"
+
+
+def _native_shape(card: Card, image: Image, zoom: float | None) -> tuple[int, int]:
+    """Return the shape of a plane at the model's pixel size or the zoom; its own where neither is known or nothing changes."""
+    if zoom is not None:
+        zoomed = round(image.plane_shape[0] * zoom), round(image.plane_shape[1] * zoom)
+        if min(zoomed) < MIN_PLANE_SIDE:
+            raise ValueError(
+                f"at zoom {zoom:g} the planes of {image.name} become {zoomed[1]} × {zoomed[0]} px; at least {MIN_PLANE_SIDE} px "
+                "on a side are needed: give a larger zoom"
+            )
+        return zoomed
+    if card.pixel_size is None or image.pixel_size is None:
+        return image.plane_shape
+    factors = [size / card.pixel_size for size in image.pixel_size]
+    if all(abs(factor - 1) <= _SAME_SIZE for factor in factors):
+        return image.plane_shape
+    height, width = (round(side * factor) for side, factor in zip(image.plane_shape, factors, strict=True))
+    if min(height, width) < MIN_PLANE_SIDE or max(factors) > _MOST_ENLARGED:
+        raise ValueError(
+            f"{image.name} has pixels of {_micrometres(image.pixel_size)}, the model was trained at {card.pixel_size:g} µm: its "
+            f"planes of {image.plane_shape[1]} × {image.plane_shape[0]} px would become {width} × {height} px; check the pixel "
+            "size and its unit, or take a model for this magnification"
+        )
+    return height, width
+
+
+def _first_statistics(card: Card, image: Image, rule: ChannelRule, grid: Grid) -> Scaling:
+    plane = image.plane((0,) * len(image.loop_shape))
+    if card.input_mode == "resize" or grid.same:
+        return measure(plane, rule, card.normalisation, _QUICK_SAMPLE)
+    return measure(ResampledPlane(plane.read, grid, plane.where), rule, card.normalisation, _QUICK_SAMPLE)
+
+
+def _pixel_size_note(card: Card, image: Image, grid: Grid, zoom: float | None) -> str:
+    if zoom is not None:
+        height, width = grid.target
+        return f"Zoom {zoom:g}: the network sees planes of {width} × {height} px; the mask has the pixels of the image"
     if card.pixel_size is None:
-        return "Pixel size: the model does not state one; objects should be about as large, in pixels, as in its training images"
+        return (
+            "Pixel size: the model does not state one; objects should be about as large, in pixels, as in its training images, "
+            "else set the zoom"
+        )
     if image.pixel_size is None:
         return f"Pixel size: unknown, taken to be the model's {card.pixel_size:g} µm"
-    return f"Pixel size: {image.pixel_size[0]:g} µm, the model was trained at {card.pixel_size:g} µm"
+    if grid.same:
+        return f"Pixel size: {_micrometres(image.pixel_size)}, as the model was trained at ({card.pixel_size:g} µm)"
+    height, width = grid.target
+    return (
+        f"Pixel size: {_micrometres(image.pixel_size)} is brought to the model's {card.pixel_size:g} µm, "
+        f"{width} × {height} px a plane; the mask has the pixels of the image"
+    )
 
 
-def _memory(card: Card, image: Image, tile: int) -> int:
-    """Estimate the peak: a pass of the network, the slab of logits, the mask."""
-    height, width = image.plane_shape
-    resize = card.input_mode == "resize"
-    side = card.input_size if resize else tile + 2 * HALO
-    seen = side**2 if resize else min(side, height) * min(side, width)
+def _micrometres(size: tuple[float, float]) -> str:
+    return f"{size[1]:g} µm" if abs(size[0] / size[1] - 1) < 1e-3 else f"{size[0]:g} × {size[1]:g} µm (Y × X)"
+
+
+def _batch(card: Card, grid: Grid, tile: int, device: Device, free: int | None) -> int:
+    """Return how many tiles go through the network at once."""
+    side = card.input_size if card.input_mode == "resize" else tile + 2 * HALO
+    area = side**2 if card.input_mode == "resize" else min(side, grid.target[0]) * min(side, grid.target[1])
+    if device.name == "cpu":
+        return min(max(_BATCH_PIXELS // area, 1), _MOST_TILES)
+    fits = 4 if free is None else int(free / 2 / max(_pass_memory(card, grid, tile), 1))
+    return min(max(fits, 1), _MOST_TILES)
+
+
+def _pass_memory(card: Card, grid: Grid, tile: int) -> int:
+    """Estimate the bytes that one tile takes in the network."""
+    side = card.input_size if card.input_mode == "resize" else tile + 2 * HALO
+    seen = side**2 if card.input_mode == "resize" else min(side, grid.target[0]) * min(side, grid.target[1])
     finest = card.network.widths[0] / 4 + card.network.widths[1] / 16
-    activations = seen * 4 * (2 * card.network.in_channels + 8 * finest + 2 * (card.network.mask_classes + 1))
-    slab = (height if resize else min(tile + 2 * BLEND, height)) * width * 4 * (card.network.mask_classes + 1) * 2
-    return int(activations + slab + prod(image.mask_shape))
+    return int(seen * 4 * (2 * card.network.in_channels + 8 * finest + 2 * (card.network.mask_classes + 1)))
+
+
+def _memory(card: Card, image: Image, grid: Grid, tile: int) -> int:
+    """Estimate the peak: a pass of the network, tiles on their way in and out, what fades into the row below, the mask."""
+    classes = card.network.mask_classes + 1
+    strips = 2 * (2 * BLEND + (0 if grid.same else grid.back().rows.margin)) * grid.target[1] * 4 * classes
+    tiles = 3 * min(tile + 2 * HALO, grid.target[0]) * min(tile + 2 * HALO, grid.target[1]) * 4 * (classes + len(card.channels))
+    return int(_pass_memory(card, grid, tile) + strips + tiles + min(prod(image.mask_shape), LARGE_MASK))
 
 
 def _size(count: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,10 @@ class PredictResult:
         Names of the scores, and of the mask values 1, 2, ...
     provenance : dict
         The contents of ``layer.metadata["napari_resformer"]``; JSON-serialisable.
+    pixels : tuple of int
+        How many pixels of the mask have the value 0, 1, ...; empty where nobody counted.
+    levels : tuple of array
+        The mask, and then at half the resolution of the one before, where it was written as a pyramid.
     """
 
     mask: Any
@@ -37,6 +42,8 @@ class PredictResult:
     classes: tuple[str, ...]
     mask_classes: tuple[str, ...]
     provenance: dict[str, Any]
+    pixels: tuple[int, ...] = ()
+    levels: tuple[Any, ...] = ()
 
     @property
     def predicted(self) -> Any:
@@ -51,8 +58,24 @@ def predicted_classes(scores: NDArray[np.floating[Any]], classes: tuple[str, ...
     return np.array(classes, dtype=object)[scores.argmax(-1)].tolist() if scores.ndim > 1 else classes[int(scores.argmax())]
 
 
-def provenance(model: Model, plan: Plan, scores: NDArray[np.float32], seconds: float) -> dict[str, Any]:
-    """Return how a result came about, as JSON-serialisable values."""
+def provenance(
+    model: Model, plan: Plan, scores: NDArray[np.float32], seconds: float, *, tile: int | None = None, store: Path | None = None
+) -> dict[str, Any]:
+    """Return how a result came about, as JSON-serialisable values.
+
+    Parameters
+    ----------
+    model, plan
+        What was done.
+    scores : ndarray
+        (planes..., classes).
+    seconds : float
+        Wall time of the run, or of its last part.
+    tile : int, optional
+        Pixels on a side of the last tile, where memory was too short for those planned.
+    store : Path, optional
+        The zarr store that holds the mask.
+    """
     card, image = plan.card, plan.image
     return {
         "format": PROVENANCE_FORMAT,
@@ -66,21 +89,24 @@ def provenance(model: Model, plan: Plan, scores: NDArray[np.float32], seconds: f
         "image": {
             "layer": image.name,
             "axes": image.axes,
-            "level": 0,
+            "level": image.level,
+            "start": list(image.start) or [0] * len(image.axes),
             "channels": list(plan.channels.take),
             "pixel_size": list(image.pixel_size) if image.pixel_size else None,
         },
         "settings": {
             "input_mode": card.input_mode,
-            "tile": plan.tile,
+            "tile": plan.tile if tile is None else tile,
             "halo": plan.halo,
             "batch": plan.batch,
+            "network_sees": list(plan.grid.target),
             "channel_rule": plan.channels.kind,
             "normalisation": card.normalisation.model_dump(mode="json"),
         },
         "versions": {name: _version(name) for name in ("napari-resformer", "torch", "numpy")},
         "device": plan.device.name,
         "seconds": round(seconds, 3),
+        "store": str(store) if store else None,
     }
 
 

@@ -8,6 +8,58 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_resformer.images.resample import Grid
+
+_BAND_PIXELS = 2**21  # of the mask that are made at once
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How the axes of a plane are cut.
+
+    Parameters
+    ----------
+    tile : int
+        Pixels on a side that are final once a tile is done, multiple of ``stride``.
+    halo : int
+        Pixels that a tile sees beyond what it owns.
+    blend : int
+        Half width of the cross-fade between neighbours, in pixels.
+    stride : int
+        Tiles read from a multiple of it.
+    """
+
+    tile: int
+    halo: int
+    blend: int
+    stride: int
+
+    def spans(self, length: int, start: int = 0) -> list[Span]:
+        """Cut an axis, from a place on where what lies before is final.
+
+        The border between two tiles lies ``blend`` pixels behind a multiple of ``tile``, so that their cross-fade begins
+        just there: what is final are then whole chunks of a store. Nothing is read beyond the plane: at its border a
+        tile sees just what the whole plane would show the network.
+        """
+        spans: list[Span] = []
+        while not spans or spans[-1].stop < length:
+            first = start + self.blend if start else 0
+            stop = min(start + self.tile + self.blend, length)
+            read = max(first - self.halo, 0) // self.stride * self.stride
+            spans.append(Span(first, stop, read, min(stop + self.halo, length)))
+            start += self.tile
+        return spans
+
+    def rows(self, shape: tuple[int, int], start: int = 0) -> Iterator[list[Tile]]:
+        """Yield the tiles of a plane, row by row, from where the rows before are final."""
+        columns = self.spans(shape[1])
+        for row in self.spans(shape[0], start):
+            yield [Tile(row, column) for column in columns]
+
+    def count(self, shape: tuple[int, int], start: int = 0) -> int:
+        """Return how many tiles that makes."""
+        return len(self.spans(shape[0], start)) * len(self.spans(shape[1]))
+
 
 @dataclass(frozen=True)
 class Span:
@@ -54,29 +106,30 @@ class Tile:
         return own
 
 
-def spans(length: int, tile: int, halo: int) -> list[Span]:
-    """Cut an axis into spans of ``tile`` pixels, each read with ``halo`` more on either side as far as there are.
+@dataclass(frozen=True)
+class Block:
+    """Logits (classes, rows, columns) that no further tile changes."""
 
-    Nothing is read beyond the plane: at its border a tile sees just what the whole plane would show the network.
-    """
-    return [
-        Span(start, min(start + tile, length), max(start - halo, 0), min(start + tile + halo, length))
-        for start in range(0, length, tile)
-    ]
+    rows: slice
+    columns: slice
+    logits: NDArray[np.float32]
 
 
-def tile_rows(shape: tuple[int, int], tile: int, halo: int) -> Iterator[list[Tile]]:
-    """Yield the tiles of a plane, row by row from the top."""
-    columns = spans(shape[1], tile, halo)
-    for row in spans(shape[0], tile, halo):
-        yield [Tile(row, column) for column in columns]
+@dataclass(frozen=True)
+class Patch:
+    """Mask values (rows, columns) of a part of the image."""
+
+    rows: slice
+    columns: slice
+    classes: NDArray[np.uint8]
 
 
-class Slab:
-    """Joins the logits of a plane from the top down, holding no more than one row of tiles.
+class Blender:
+    """Joins the logits of a plane tile by tile, row by row; holds no more than the strips where tiles cross-fade.
 
     Tiles cross-fade linearly over ``2 * blend`` pixels around the border between what they own; the weights sum to 1
-    at every pixel by construction.
+    at every pixel by construction. A row of tiles counts when it is ended; before, it can be started anew, with tiles
+    of another size.
 
     Parameters
     ----------
@@ -85,47 +138,61 @@ class Slab:
     classes : int
         Channels of the logits.
     blend : int
-        Half width of the cross-fade, in pixels; at most the halo.
+        Half width of the cross-fade, in pixels; at most the halo, and half a tile.
     """
 
     def __init__(self, shape: tuple[int, int], classes: int, blend: int) -> None:
         self._height, self._width = shape
         self._classes = classes
         self._blend = blend
-        self._top = 0
-        self._logits = np.zeros((classes, 0, self._width), np.float32)
+        self.above = np.zeros((classes, 0, self._width), np.float32)
+        """What the rows above gave to the fade below them, (classes, rows, width)."""
+        self.restart_row()
 
-    def add(self, tile: Tile, logits: NDArray[np.float32]) -> None:
-        """Add a tile's logits (classes, height, width)."""
-        row_weights, rows = self._weights(tile.rows, self._height)
-        column_weights, columns = self._weights(tile.columns, self._width)
-        missing = rows.stop - self._top - self._logits.shape[1]
-        if missing > 0:
-            more = np.zeros((self._classes, missing, self._width), np.float32)
-            self._logits = np.concatenate([self._logits, more], axis=1)
+    def restart_row(self) -> None:
+        """Forget the tiles since the last row was ended."""
+        self._below = np.zeros((self._classes, 0, self._width), np.float32)
+        self._left = np.zeros((self._classes, 0, 0), np.float32)
+
+    def end_row(self) -> None:
+        """Go on with the next row."""
+        self.above = self._below
+        self.restart_row()
+
+    def add(self, tile: Tile, logits: NDArray[np.float32]) -> Block:
+        """Add a tile's logits (classes, height, width), from left to right; return what became final."""
+        row_weights, rows, to_row = self._weights(tile.rows, self._height)
+        column_weights, columns, to_column = self._weights(tile.columns, self._width)
         part = logits[
             :,
             rows.start - tile.rows.read_start : rows.stop - tile.rows.read_start,
             columns.start - tile.columns.read_start : columns.stop - tile.columns.read_start,
         ]
-        target = self._logits[:, rows.start - self._top : rows.stop - self._top, columns]
-        target += part * row_weights[:, None] * column_weights
+        if row_weights is not None:
+            part = part * row_weights[:, None]
+        if column_weights is not None:
+            part = part * column_weights
+        left = self._left.shape[2] if tile.columns.start else 0
+        if above := self.above.shape[1] if tile.rows.start else 0:
+            part[:, :above, left:] += self.above[:, :, columns.start + left : columns.stop]
+        if left:
+            part[:, :, :left] += self._left
+        final_rows, final_columns = to_row - rows.start, to_column - columns.start
+        if to_row < rows.stop:
+            if not self._below.size:
+                self._below = np.zeros((self._classes, rows.stop - to_row, self._width), np.float32)
+            self._below[:, :, columns.start : to_column] = part[:, final_rows:, :final_columns]
+        self._left = part[:, :, final_columns:].copy()
+        return Block(slice(rows.start, to_row), slice(columns.start, to_column), part[:, :final_rows, :final_columns])
 
-    def finish_row(self, row: Span) -> tuple[slice, NDArray[np.uint8]]:
-        """Return the rows that no further tile reaches, and their classes (rows, width), once a row of tiles is added."""
-        bottom = self._height if row.stop >= self._height else row.stop - self._blend
-        count = bottom - self._top
-        classes = self._logits[:, :count].argmax(0).astype(np.uint8)
-        done = slice(self._top, bottom)
-        self._logits = self._logits[:, count:].copy()
-        self._top = bottom
-        return done, classes
-
-    def _weights(self, span: Span, length: int) -> tuple[NDArray[np.float32], slice]:
-        """Return a span's weights and the pixels that they belong to."""
+    def _weights(self, span: Span, length: int) -> tuple[NDArray[np.float32] | None, slice, int]:
+        """Return a span's weights (None: 1 everywhere), the pixels that they belong to, and where the next fade begins."""
         blend = self._blend
         start = span.start - blend if span.start > 0 else 0
         stop = min(span.stop + blend, length)
+        final = span.stop - blend if span.stop < length else length
+        if start == 0 and final == length:
+            return None, slice(start, stop), final
         position = np.arange(start, stop, dtype=np.float32) + 0.5
         weights = np.ones(stop - start, np.float32)
         if blend and span.start > 0:
@@ -133,4 +200,71 @@ class Slab:
         if blend and span.stop < length:
             # Where the plane ends before the fade does, the next tile's weights are 1 minus these all the same.
             weights = np.minimum(weights, (span.stop + blend - position) / (2 * blend))
-        return weights.clip(0, 1), slice(start, stop)
+        return weights.clip(0, 1), slice(start, stop), final
+
+
+class Restorer:
+    """Brings blocks of logits, row by row and from left to right, to the pixels of the image, and takes the classes.
+
+    Parameters
+    ----------
+    grid : Grid
+        From what the network sees to the image.
+    classes : int
+        Channels of the logits.
+    """
+
+    def __init__(self, grid: Grid, classes: int) -> None:
+        self._grid = grid
+        self._classes = classes
+        self._margins = (0, 0) if grid.same else (grid.rows.margin, grid.columns.margin)
+        self.above = np.zeros((classes, self._margins[0], 0 if grid.same else grid.source[1]), np.float32)
+        """The last rows of the blocks above, (classes, rows, width)."""
+        self.restart_row()
+
+    def restart_row(self) -> None:
+        """Forget the blocks since the last row was ended."""
+        self._below = np.zeros_like(self.above)
+        self._left = np.zeros((self._classes, 0, 0), np.float32)
+
+    def end_row(self) -> None:
+        """Go on with the next row."""
+        self.above = self._below
+        self.restart_row()
+
+    def add(self, block: Block) -> Iterator[Patch]:
+        """Yield the mask's pixels that became final, in bands."""
+        if self._grid.same:
+            yield Patch(block.rows, block.columns, _classes(block.logits))
+            return
+        known, top, left = self._with_margins(block)
+        rows, columns = self._grid.rows, self._grid.columns
+        first, last = rows.final(block.rows.start), rows.final(block.rows.stop)
+        across = slice(columns.final(block.columns.start), columns.final(block.columns.stop))
+        if across.start == across.stop:
+            return
+        height = max(_BAND_PIXELS // (across.stop - across.start), 1)
+        for start in range(first, last, height):
+            band = slice(start, min(start + height, last))
+            down, sideways = self._grid.needed(band, across)
+            part = known[:, down.start - top : down.stop - top, sideways.start - left : sideways.stop - left]
+            yield Patch(band, across, _classes(self._grid.resample(part, band, across)))
+
+    def _with_margins(self, block: Block) -> tuple[NDArray[np.float32], int, int]:
+        """Return a block with what is known above and left of it, and where that begins; note it for the next blocks."""
+        above, left = (min(margin, part.start) for margin, part in zip(self._margins, (block.rows, block.columns), strict=True))
+        _, height, width = block.logits.shape
+        known = np.empty((self._classes, above + height, left + width), np.float32)
+        known[:, above:, left:] = block.logits
+        if left:
+            known[:, above:, :left] = self._left[:, :, -left:]
+        depth = self._margins[0]
+        known[:, :above] = self.above[:, depth - above :, block.columns.start - left : block.columns.stop]
+        kept = min(depth, block.rows.stop)
+        self._below[:, depth - kept :, block.columns] = known[:, known.shape[1] - kept :, left:]
+        self._left = known[:, above:, max(left + width - self._margins[1], 0) :].copy()
+        return known, block.rows.start - above, block.columns.start - left
+
+
+def _classes(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return logits.argmax(0).astype(np.uint8)

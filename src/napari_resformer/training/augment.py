@@ -41,7 +41,7 @@ def sampling_grid(generator: np.random.Generator, shape: tuple[int, int], settin
         (1, size, size, 2) for :func:`torch.nn.functional.grid_sample` with ``align_corners=False``.
     """
     height, width = shape
-    zoom = math.exp(generator.uniform(*np.log(settings.zoom)))
+    zoom = _zoom(generator, *settings.zoom)
     if settings.mode == "resize":
         zoom *= settings.size / max(height, width)
     turn = math.radians(generator.uniform(-settings.rotation, settings.rotation))
@@ -49,14 +49,20 @@ def sampling_grid(generator: np.random.Generator, shape: tuple[int, int], settin
     across = torch.arange(settings.size, dtype=torch.float32) - (settings.size - 1) / 2
     v, u = torch.meshgrid(across, flip * across, indexing="ij")
     if generator.random() < 0.5:
-        shifts = generator.normal(0, _BEND_STRENGTH * settings.size, (1, 2, _BENDS, _BENDS)).astype(np.float32)
-        bend = functional.interpolate(
-            torch.from_numpy(shifts), size=(settings.size, settings.size), mode="bicubic", align_corners=True
-        )[0]
+        shifts = generator.normal(0, _BEND_STRENGTH * settings.size, (1, 2, _BENDS, _BENDS))
+        bend = functional.interpolate(_random(shifts), size=(settings.size, settings.size), mode="bicubic", align_corners=True)[0]
         u, v = u + bend[0], v + bend[1]
     x = (math.cos(turn) * u - math.sin(turn) * v) / zoom + _centre(generator, width, settings, zoom)
     y = (math.sin(turn) * u + math.cos(turn) * v) / zoom + _centre(generator, height, settings, zoom)
     return torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)[None]
+
+
+def _zoom(generator: np.random.Generator, smallest: float, largest: float) -> float:
+    """Draw a zoom, most often one near 1; a wide range then costs little at the true size."""
+    if smallest == largest:
+        return smallest
+    low, high = math.log(smallest), math.log(largest)
+    return math.exp(generator.triangular(low, min(max(0.0, low), high), high))
 
 
 def _centre(generator: np.random.Generator, side: int, settings: TrainSettings, zoom: float) -> float:
@@ -110,7 +116,7 @@ def view(
         )[0, 0].long()
     valid = torch.ones(1, *seen.shape[1:])
     if settings.stain_jitter and len(seen) == 3 and generator.random() < settings.stain_jitter:
-        seen = restain(generator, seen)
+        seen = restain(generator, seen, labels)
     seen = intensities(generator, seen, settings.colour_jitter)
     if settings.mode == "resize":  # after the intensities: padding is the darkest value, as in prediction
         valid = (grid[0].abs() <= 1).all(-1)[None].float()
@@ -119,22 +125,37 @@ def view(
     return seen, labels, valid
 
 
-def restain(generator: np.random.Generator, image: Tensor) -> Tensor:
+def restain(generator: np.random.Generator, image: Tensor, labels: Tensor | None) -> Tensor:
     """Take the stains of (3, H, W) in -1 to 1 apart and mix them anew, each with another strength and a tilted colour.
 
-    The stains are told apart by optical density (Ruifrok and Johnston, 2001). Now and then the counterstain eosin takes the
-    colour of DAB, as in immunohistochemistry. An image on a dark ground is not stained, and comes back as it is.
+    The stains are told apart by optical density (Ruifrok and Johnston, 2001). Half of the views become immunohistochemistry:
+    the eosin fades, and DAB marks the objects, what is around them, or all, in patches and along the tissue's own texture.
+    An image on a dark ground is not stained, and comes back as it is.
     """
     if image.mean() < -0.2:
         return image
+    height, width = image.shape[1:]
     density = -torch.log((image.flatten(1).T + 1).clamp_min(0.02) / 2)  # (H * W, 3)
-    amounts = density @ _UNSTAIN * torch.from_numpy(np.exp(generator.normal(0, 0.3, 3)).astype(np.float32))
-    stains = _STAINS.clone()
-    if generator.random() < 0.3:
-        stains[1] = torch.lerp(stains[1], stains[2], float(generator.uniform(0.3, 1)))
-    stains = (stains + torch.from_numpy(generator.normal(0, 0.06, (3, 3)).astype(np.float32))).clamp_min(0)
+    amounts = (density @ _UNSTAIN).clamp_min(0) * _random(generator.lognormal(0, 0.3, 3))
+    if generator.random() < 0.5:
+        amounts *= _random(generator.uniform((0.3, 0.0, 0.0), (1.0, 0.5, 0.3)))
+        patches = functional.interpolate(
+            _random(generator.normal(0.5, 0.7, (1, 1, 4, 4))), size=(height, width), mode="bicubic", align_corners=True
+        )[0, 0].clamp(0, 1)
+        texture = density.sum(1).view(height, width)
+        texture = (texture / texture.mean().clamp_min(0.05)).clamp_max(2)
+        mark = generator.uniform(0.2, 1.8) * patches * texture ** generator.uniform(0, 1)
+        if labels is not None and (where := generator.integers(3)):
+            inside = functional.avg_pool2d((labels > 0).float()[None], 3, stride=1, padding=1)[0]
+            mark = mark * (inside if where == 1 else 1 - inside)
+        amounts[:, 2] += mark.flatten()
+    stains = (_STAINS + _random(generator.normal(0, 0.06, (3, 3)))).clamp_min(0)
     mixed = torch.exp(-(amounts @ stains)).clamp(0, 1) * 2 - 1
     return mixed.T.reshape(image.shape)
+
+
+def _random(values: NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(np.asarray(values, np.float32))
 
 
 def intensities(generator: np.random.Generator, image: Tensor, strength: float) -> Tensor:
@@ -150,7 +171,7 @@ def intensities(generator: np.random.Generator, image: Tensor, strength: float) 
         image = image.clamp_min(0) ** math.exp(generator.normal(0, 1.5 * strength))
         image = image * math.exp(generator.normal(0, strength)) + generator.normal(0, strength / 4)
     if channels > 1 and generator.random() < 0.8:
-        gains = torch.from_numpy(np.exp(generator.normal(0, strength / 2, (channels, 1, 1))).astype(np.float32))
+        gains = _random(generator.lognormal(0, strength / 2, (channels, 1, 1)))
         saturation = math.exp(generator.normal(0, 1.5 * strength))
         gray = image.mean(0, keepdim=True)
         image = gray + (image * gains - gray) * min(saturation, 2.0)
@@ -158,5 +179,5 @@ def intensities(generator: np.random.Generator, image: Tensor, strength: float) 
         image = functional.avg_pool2d(image[None], 3, stride=1, padding=1, count_include_pad=False)[0]
     if generator.random() < 0.3:
         noise = generator.normal(0, generator.uniform(0, strength / 4), tuple(image.shape))
-        image = image + torch.from_numpy(noise.astype(np.float32))
+        image = image + _random(noise)
     return image.clamp(0, 1) * 2 - 1

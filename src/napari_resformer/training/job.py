@@ -111,9 +111,16 @@ def train_samples(
 
 
 def selection_score(report: Report) -> float:
-    """Return what the best epoch is picked by: the mean of Dice and balanced accuracy, as far as each is known."""
-    known = [report.mask_mean.dice, report.image_class.balanced_accuracy if report.image_class else None]
-    values = [value for value in known if value is not None]
+    """Return what the best epoch is picked by: the mean of Dice and AUROC, as far as each is known.
+
+    AUROC rather than balanced accuracy: where a validation class has a handful of images, one of them moves the
+    accuracy by more than an epoch of training does.
+    """
+    image_class = report.image_class
+    classified = None
+    if image_class is not None:
+        classified = image_class.balanced_accuracy if image_class.auroc is None else image_class.auroc
+    values = [value for value in (report.mask_mean.dice, classified) if value is not None]
     return sum(values) / len(values) if values else 0.0
 
 
@@ -275,8 +282,9 @@ class _Trainer:
         """Take an epoch into the progress; return it with the word on whether it is the best."""
         progress = self.progress
         best = done.score > progress.best_score
-        if best:
-            progress.best_epoch, progress.best_score, progress.best = done.epoch, done.score, stored_weights(self.judged)
+        progress.best_score = max(done.score, progress.best_score)
+        if best or self.plan.settings.keep == "last":
+            progress.best_epoch, progress.best = done.epoch, stored_weights(self.judged)
         done = replace(done, best=best)
         progress.history.append(history_row(done))
         return done
@@ -298,7 +306,7 @@ class _Trainer:
             ),
             run.checkpoint,
         )
-        self.write_progress(run, best=done.best)
+        self.write_progress(run, best=progress.best_epoch == done.epoch)
 
     def write_progress(self, run: RunFolder, *, best: bool) -> None:
         """Write what is made from a checkpoint: the best model, metrics and curves."""

@@ -43,7 +43,7 @@ class TrainSettings(BaseModel):
     rotation : float
         Largest rotation of the augmentation, in degrees.
     zoom : (float, float)
-        Smallest and largest zoom of the augmentation.
+        Smallest and largest zoom of the augmentation; those near 1 are drawn most often.
     colour_jitter : float
         Strength of brightness, contrast and colour changes, 0 for none.
     stain_jitter : float
@@ -57,6 +57,9 @@ class TrainSettings(BaseModel):
         Whether the model takes red, green and blue; None to follow the samples.
     patience : int
         Epochs without a better score after which the run stops; 0 for never.
+    keep : {"best", "last"}
+        Which epoch's weights become the model: the best on the validation samples, or the last, whose learning rate has
+        fallen to nearly 0. The last is the better choice where few validation samples make the best a matter of chance.
     freeze_encoder : bool
         Whether the encoder of the model to start from stays as it is, with its running statistics, so that only decoder
         and class head learn. For few images.
@@ -86,6 +89,7 @@ class TrainSettings(BaseModel):
     mask_classes: tuple[str, ...] = ()
     colour: bool | None = None
     patience: Annotated[int, Field(ge=0)] = 0
+    keep: Literal["best", "last"] = "best"
     freeze_encoder: bool = False
 
     def following(self, start: Card | None) -> TrainSettings:
@@ -100,6 +104,12 @@ class TrainSettings(BaseModel):
             return self
         theirs = {"mode": start.input_mode, "size": start.input_size}
         return self.model_copy(update={key: value for key, value in theirs.items() if key not in self.model_fields_set})
+
+    @model_validator(mode="after")
+    def _the_kept_epoch_is_known(self) -> Self:
+        if self.keep == "last" and self.patience:
+            raise ValueError("a run that keeps its last epoch cannot wait for a best one: leave patience at 0, or keep the best")
+        return self
 
     @model_validator(mode="after")
     def _zoom_is_a_range(self) -> Self:

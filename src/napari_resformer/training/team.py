@@ -20,6 +20,7 @@ from napari_resformer.devices import NumberFormat
 Value = TypeVar("Value")
 Event = TypeVar("Event")
 
+_PARENT = "NAPARI_RESFORMER_PARENT"  # tells the further processes whose end is theirs
 _PATIENCE = timedelta(hours=6)  # processes wait for each other while one reads or writes
 
 
@@ -67,11 +68,12 @@ class Team:
         backend = "nccl" if kind == "cuda" else "gloo"
         strategy = DDPStrategy(process_group_backend=backend, timeout=_PATIENCE)
         fabric = Fabric(accelerator=kind, devices=devices, num_nodes=nodes, precision=precision, strategy=strategy)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            os.environ[_PARENT] = str(os.getpid())
+        else:  # before the processes meet: the first may end while this one still waits for it
+            _follow_the_first(int(os.environ.get(_PARENT, os.getppid())))
         fabric.launch()
-        team = cls(fabric)
-        if team.rank:
-            _follow_the_first()
-        return team
+        return cls(fabric)
 
     @property
     def leads(self) -> bool:
@@ -143,11 +145,10 @@ class Team:
         return bool(flag)
 
 
-def _follow_the_first() -> None:
-    """Leave Ctrl-C to the first process, which tells the others; and end with it, should it be killed."""
+def _follow_the_first(parent: int) -> None:
+    """Leave Ctrl-C to the first process, which tells the others; and end with the one that started this, should it be killed."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -16,12 +16,12 @@ from napari_resformer.model.card import Card
 RUN, CANCEL, CANCELLING = "Run", "Cancel", "Cancelling …"
 
 
-def make_fields(layers: Any, models: Any, device: str) -> list[Any]:
-    """Return the fields ``image``, ``model``, ``axes``, ``device`` and ``run``.
+def make_fields(layers: Any, models: Any, regions: Any, device: str) -> list[Any]:
+    """Return the fields ``image``, ``model``, ``axes``, ``region``, ``zoom``, ``device`` and ``run``.
 
     Parameters
     ----------
-    layers, models : callable
+    layers, models, regions : callable
         Take a field and return what it offers.
     device : str
         What is chosen at first.
@@ -34,6 +34,19 @@ def make_fields(layers: Any, models: Any, device: str) -> list[Any]:
             label="Axes",
             tooltip="One letter a dimension of the image: T time, Z depth, P any other loop, C channels, Y and X.\n"
             "Read from the layer where it says enough. Empty: read from the layer again.",
+        ),
+        ComboBox(
+            name="region",
+            label="Region",
+            choices=regions,
+            nullable=False,
+            tooltip="What to look at. A part has brightness statistics and scores of its own.",
+        ),
+        LineEdit(
+            name="zoom",
+            label="Zoom",
+            tooltip="How many times as large the network is to see the image. 0.5 where objects are twice as large, in pixels,\n"
+            "as those that the model was trained on. Empty: by the pixel sizes, where image and model state them.",
         ),
         ComboBox(
             name="device",
@@ -60,6 +73,25 @@ def align_labels(*forms: QWidget) -> None:
     width = max(label.sizeHint().width() for label in labels)
     for label in labels:
         label.setFixedWidth(width)
+
+
+def typed_zoom(text: str) -> float | None:
+    """Return the zoom that was typed; None where the field is empty.
+
+    Raises
+    ------
+    ValueError
+        If it is no number.
+    """
+    if not text.strip():
+        return None
+    try:
+        return float(text.strip().rstrip("×x").replace(",", "."))
+    except ValueError:
+        raise ValueError(
+            f"zoom {text.strip()!r} is no number; give for instance 0.5 where objects are twice as large, in pixels, as those "
+            "that the model was trained on, or leave it empty"
+        ) from None
 
 
 def image_layers(layers: Any) -> list[Image]:

@@ -11,23 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_resformer.images.image import Image
-from napari_resformer.widgets.colours import OPACITY as _OPACITY
-from napari_resformer.widgets.colours import mask_colormap as _colormap
+from napari_resformer.widgets.colours import OPACITY, mask_colormap
 
 if TYPE_CHECKING:
     import napari
     from napari.layers import Labels
 
+    from napari_resformer.events import MaskOpened
     from napari_resformer.prediction.result import PredictResult
 
 METADATA_KEY = "napari_resformer"
 
-_CHUNK = 2**20  # values counted at once: numpy holds the GIL meanwhile, and makes 8 bytes of each
-
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier result of the same image and model, which a new one may replace.
+    """An earlier result of the same image, part of it and model, which a new one may replace.
 
     Parameters
     ----------
@@ -45,82 +43,168 @@ class Earlier:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """Data of a Labels layer, and where they lie in the image's.
+
+    Parameters
+    ----------
+    data : array or list of array
+        Label values, or the levels of a pyramid; where the image has a channel axis that is not the first, they repeat
+        along it.
+    axes : str
+        The image's axes that its layer has too.
+    dropped_axis : int, optional
+        Axis of the image's geometry that the labels do not have.
+    factors : tuple of float
+        How many pixels of the image's full resolution a label spans, an axis.
+    start : tuple of int
+        Where the labels begin, in their own pixels, an axis.
+    """
+
+    data: Any
+    axes: str
+    dropped_axis: int | None
+    factors: tuple[float, ...]
+    start: tuple[int, ...]
+
+    @property
+    def multiscale(self) -> bool:
+        """Whether the data are a pyramid."""
+        return isinstance(self.data, list)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return int((self.data[0] if isinstance(self.data, list) else self.data).ndim)
+
+
+@dataclass(frozen=True)
+class Growing:
+    """A large mask that has just begun, to be seen while it grows.
+
+    Parameters
+    ----------
+    placed : Placed
+        The levels in the store.
+    metadata : dict
+        What is known of the result already.
+    resumed : bool
+        Whether a part was there already.
+    """
+
+    placed: Placed
+    metadata: dict[str, Any]
+    resumed: bool
+
+
+@dataclass(frozen=True)
 class LabelsData:
     """What a Labels layer is made of; computed away from the GUI thread.
 
     Parameters
     ----------
-    data : ndarray
-        Label values; where the image has a channel axis that is not the first, a view that repeats them along it.
+    placed : Placed
+        Label values and where they lie.
     features : DataFrame
         One row per label value present.
     provenance : dict
         How the result came about.
-    dropped_axis : int, optional
-        Axis of the image's geometry that the labels do not have.
-    replaces : object, optional
-        ``unique_id`` of the earlier layer that nobody has painted in.
+    replaces : tuple
+        ``unique_id`` of earlier layers that nobody has painted in.
     summary : str
         What was found, in words.
     """
 
-    data: NDArray[np.uint8]
+    placed: Placed
     features: Any
     provenance: dict[str, Any]
-    dropped_axis: int | None
-    replaces: Any
+    replaces: tuple[Any, ...]
     summary: str
 
 
-def labels_data(result: PredictResult, image: Image, model: str, earlier: Sequence[Earlier] = ()) -> LabelsData:
-    """Return the contents of a prediction's Labels layer; ``model`` is its name in the library."""
-    mask = np.ascontiguousarray(result.mask)
-    data, dropped = _aligned(mask, image)
-    untouched = [one.layer_id for one in earlier if one.checksum is not None and checksum(one.data) == one.checksum]
-    features = _features(result, mask)
-    shares = [f"{row['mask class']} {row['pixels'] / mask.size:.1%}" for _, row in features.iterrows()]
+def labels_data(result: PredictResult, image: Image, model: str, region: str = "", earlier: Sequence[Earlier] = ()) -> LabelsData:
+    """Return the contents of a prediction's Labels layer.
+
+    Parameters
+    ----------
+    result : PredictResult
+        The answer.
+    image : Image
+        What it is about: a level, or a part, of the layer's image.
+    model : str
+        Its name in the library.
+    region : str
+        Name of the part.
+    earlier : sequence of Earlier
+        Results that it may replace.
+    """
+    stored = bool(result.provenance.get("store"))
+    mask = result.mask if stored else np.ascontiguousarray(result.mask)
+    placed = _placed(result.levels if stored else (mask,), image)
+    untouched = [one.layer_id for one in earlier if _untouched(one)]
+    features = _features(result)
+    shares = [f"{row['mask class']} {row['pixels'] / sum(result.pixels):.1%}" for _, row in features.iterrows()]
     found = f"Share of the pixels: {', '.join(shares)}." if shares else "No object was found."
+    where = f" The mask is in {result.provenance['store']}." if stored else ""
+    told = {"model": model, "region": region, "checksum": None if stored else checksum(mask)}
     return LabelsData(
-        data,
-        features,
-        result.provenance | {"widget": {"model": model, "checksum": checksum(mask)}},
-        dropped,
-        untouched[-1] if untouched else None,
-        f"Done in {result.provenance['seconds']:.1f} s. {found}",
-    )
+        placed, features, result.provenance | {"widget": told}, tuple(untouched),
+        f"Done in {result.provenance['seconds']:.1f} s. {found}{where}",
+    )  # fmt: skip
 
 
-def _aligned(mask: NDArray[np.uint8], image: Image) -> tuple[NDArray[np.uint8], int | None]:
-    """Return the mask so that napari, which aligns layers by their last axes, puts it under the right sliders.
+def growing(event: MaskOpened, image: Image, model: str, region: str, mask_classes: int) -> Growing:
+    """Return what to show of a mask that has just begun; the parameters are those of :func:`labels_data`."""
+    told = {
+        "format": 1,
+        "complete": False,
+        "store": event.folder,
+        "mask_classes": {str(value): "" for value in range(1, mask_classes + 1)},
+        "image": {"layer": image.name, "axes": image.axes},
+        "widget": {"model": model, "region": region, "checksum": None},
+    }
+    return Growing(_placed(event.levels, image), told, event.resumed)
+
+
+def _placed(levels: Sequence[Any], image: Image) -> Placed:
+    """Place a mask so that napari, which aligns layers by their last axes, puts it under the right sliders.
 
     A leading channel axis can be left out. Any other keeps its place: the values are repeated along it without being
-    copied. The view is writable, so that painting in one channel shows in all.
+    copied. In memory that view is writable, so that painting in one channel shows in all.
     """
-    channel = image.axes.find("C")
-    if image.rgb or channel < 0:
-        return mask, None
-    if channel == 0:
-        return mask, 0
-    strides = list(mask.strides)
-    strides.insert(channel, 0)
-    return np.lib.stride_tricks.as_strided(mask, tuple(image.data.shape), strides, writeable=True), None
+    axes = image.axes[:-1] if image.rgb and image.axes.endswith("C") else image.axes
+    channel = axes.find("C")
+    aligned = [level if channel <= 0 else _repeated(level, channel, image.channels) for level in levels]
+    start = image.start or (0,) * len(image.axes)
+    return Placed(
+        aligned if len(aligned) > 1 else aligned[0], axes, 0 if channel == 0 else None,
+        image.level_factors[: len(axes)], start[: len(axes)],
+    )  # fmt: skip
 
 
-def _features(result: PredictResult, mask: NDArray[np.uint8]) -> Any:
+def _repeated(level: Any, axis: int, count: int) -> Any:
+    if isinstance(level, np.ndarray):
+        shape, strides = list(level.shape), list(level.strides)
+        shape.insert(axis, count)
+        strides.insert(axis, 0)
+        return np.lib.stride_tricks.as_strided(level, shape, strides, writeable=True)
+    import dask.array as da
+
+    lazy = da.expand_dims(da.from_array(level, chunks=level.chunks), axis)
+    return da.broadcast_to(lazy, (*lazy.shape[:axis], count, *lazy.shape[axis + 1 :]))
+
+
+def _features(result: PredictResult) -> Any:
     import pandas as pd
 
-    flat = mask.reshape(-1)
-    counts = np.zeros(256, np.int64)
-    for start in range(0, flat.size, _CHUNK):
-        counts += np.bincount(flat[start : start + _CHUNK], minlength=256)
-    present = [value for value in range(1, 256) if counts[value]]
+    present = [value for value, count in enumerate(result.pixels) if value and count]
     table: dict[str, Any] = {
         "index": present,
         "mask class": [result.mask_classes[value - 1] for value in present],
-        "pixels": counts[present],
+        "pixels": [result.pixels[value] for value in present],
     }
     if size := result.provenance["image"]["pixel_size"]:
-        table["area (µm²)"] = counts[present] * (size[0] * size[1])
+        table["area (µm²)"] = [result.pixels[value] * size[0] * size[1] for value in present]
     return pd.DataFrame(table)
 
 
@@ -132,14 +216,36 @@ def checksum(data: Any) -> int | None:
     return zlib.crc32(np.ascontiguousarray(once).view(np.uint8).data)
 
 
-def earlier_results(layers: Iterable[Any], image_layer: Any, model: str) -> list[Earlier]:
-    """Find the layers that hold results of this image layer and model, oldest first."""
+def _untouched(earlier: Earlier) -> bool:
+    """Return whether nobody painted in a result: napari does not let anybody paint in a pyramid."""
+    if earlier.checksum is None:
+        return not isinstance(earlier.data, np.ndarray) and not hasattr(earlier.data, "dtype")
+    return checksum(earlier.data) == earlier.checksum
+
+
+def earlier_results(layers: Iterable[Any], image_layer: Any, model: str, region: str = "") -> list[Earlier]:
+    """Find the layers that hold results of this image layer, part of it and model, oldest first."""
     found = []
     for layer in layers:
-        stored = (stored_result(layer) or {}).get("widget", {})
-        if stored.get("layer_id") == str(image_layer.unique_id) and stored.get("model") == model:
-            found.append(Earlier(layer.unique_id, layer.data, stored.get("checksum")))
+        told = _told(layer)
+        if told.get("complete", True) and _same(told, image_layer, model, region):
+            data = tuple(layer.data) if getattr(layer, "multiscale", False) else layer.data
+            found.append(Earlier(layer.unique_id, data, told["widget"].get("checksum")))
     return found
+
+
+def _told(layer: Any) -> dict[str, Any]:
+    told = layer.metadata.get(METADATA_KEY)
+    return told if isinstance(told, dict) and isinstance(told.get("widget"), dict) else {}
+
+
+def _same(told: dict[str, Any], image_layer: Any, model: str, region: str) -> bool:
+    widget = told.get("widget", {})
+    return bool(
+        widget.get("layer_id") == str(image_layer.unique_id)
+        and widget.get("model") == model
+        and widget.get("region", "") == region
+    )
 
 
 def stored_result(layer: Any) -> dict[str, Any] | None:
@@ -149,33 +255,77 @@ def stored_result(layer: Any) -> dict[str, Any] | None:
     return stored if isinstance(stored, dict) and all(key in stored for key in needed) else None
 
 
-def geometry(layer: Any, dropped_axis: int | None = None) -> dict[str, Any]:
-    """Return an image layer's geometry as arguments of ``add_labels``, without the dropped axis."""
-    keep = [axis for axis in range(layer.ndim) if axis != dropped_axis]
-    block, affine_block = np.ix_(keep, keep), np.ix_([*keep, layer.ndim], [*keep, layer.ndim])
+@dataclass(frozen=True)
+class Frame:
+    """Where an image layer lies in the world; the fields are those of the layer."""
+
+    scale: NDArray[Any]
+    translate: NDArray[Any]
+    rotate: NDArray[Any]
+    shear: NDArray[Any]
+    affine: NDArray[Any]
+    units: tuple[Any, ...]
+    axis_labels: tuple[str, ...]
+
+
+def frame_of(layer: Any) -> Frame:
+    """Return where an image layer lies now."""
+    shear = np.asarray(layer.shear)
+    if shear.ndim == 1:  # napari gives the entries above the diagonal alone where that is enough
+        above, shear = shear, np.eye(layer.ndim)
+        shear[np.triu_indices(layer.ndim, 1)] = above
+    return Frame(
+        np.array(layer.scale), np.array(layer.translate), np.array(layer.rotate), shear,
+        np.array(layer.affine.affine_matrix), tuple(layer.units), tuple(layer.axis_labels),
+    )  # fmt: skip
+
+
+def geometry(frame: Frame, placed: Placed) -> dict[str, Any]:
+    """Return arguments of ``add_labels`` for labels that lie somewhere in the image.
+
+    A pixel of a coarse level covers several of the full resolution, and its centre is theirs.
+    """
+    factors, ndim = np.asarray(placed.factors), len(frame.scale)
+    begin = np.asarray(placed.start) * factors + (factors - 1) / 2
+    translate = frame.translate + frame.rotate @ frame.shear @ (frame.scale * begin)
+    keep = [axis for axis in range(ndim) if axis != placed.dropped_axis]
+    block = np.ix_(keep, keep)
     return {
-        "scale": np.asarray(layer.scale)[keep],
-        "translate": np.asarray(layer.translate)[keep],
-        "rotate": np.asarray(layer.rotate)[block],
-        "shear": _shear_matrix(layer)[block],
-        "affine": np.asarray(layer.affine.affine_matrix)[affine_block],
-        "units": tuple(layer.units[axis] for axis in keep),
-        "axis_labels": tuple(layer.axis_labels[axis] for axis in keep),
+        "scale": (frame.scale * factors)[keep],
+        "translate": translate[keep],
+        "rotate": frame.rotate[block],
+        "shear": frame.shear[block],
+        "affine": frame.affine[np.ix_([*keep, ndim], [*keep, ndim])],
+        "units": tuple(frame.units[axis] for axis in keep),
+        "axis_labels": tuple(frame.axis_labels[axis] for axis in keep),
     }
 
 
-def _shear_matrix(layer: Any) -> NDArray[Any]:
-    """Return the shear as a matrix; napari gives the entries above the diagonal alone where that is enough."""
-    shear = np.asarray(layer.shear)
-    if shear.ndim == 2:
-        return shear
-    matrix = np.eye(layer.ndim)
-    matrix[np.triu_indices(layer.ndim, 1)] = shear
-    return matrix
+def show_growing(viewer: napari.viewer.Viewer, image_layer: Any, begun: Growing) -> Labels:
+    """Add the layer of a mask that has just begun, or give back that of the run that goes on; on the GUI thread."""
+    told = begun.metadata | {
+        "image": begun.metadata["image"] | {"layer": image_layer.name},
+        "widget": begun.metadata["widget"] | {"layer_id": str(image_layer.unique_id)},
+    }
+    before = _of_store(viewer, told["store"])
+    if before is not None:
+        return before  # type: ignore[no-any-return]
+    return _add(viewer, begun.placed, told, geometry(frame_of(image_layer), begun.placed), None)
 
 
-def show_result(viewer: napari.viewer.Viewer, image_layer: Any, labels: LabelsData) -> Labels:
+def show_result(viewer: napari.viewer.Viewer, image_layer: Any, labels: LabelsData, frame: Frame | None = None) -> Labels:
     """Add the result's layer, or put the result in the place of the earlier one; on the GUI thread.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where it goes.
+    image_layer : napari.layers.Image
+        What it is a result of.
+    labels : LabelsData
+        Its contents.
+    frame : Frame, optional
+        Where the image lay, if its layer shows something else by now.
 
     Returns
     -------
@@ -186,38 +336,59 @@ def show_result(viewer: napari.viewer.Viewer, image_layer: Any, labels: LabelsDa
         "image": labels.provenance["image"] | {"layer": image_layer.name},
         "widget": labels.provenance["widget"] | {"layer_id": str(image_layer.unique_id)},
     }
-    name, metadata = _name(stored), {METADATA_KEY: stored}
-    place = geometry(image_layer, labels.dropped_axis)
-    old = next((layer for layer in viewer.layers if layer.unique_id == labels.replaces), None)
-    if old is not None and old.ndim == labels.data.ndim:
-        _replace(old, name, labels, metadata, place)
+    place = geometry(frame_of(image_layer) if frame is None else frame, labels.placed)
+    olds = [layer for layer in viewer.layers if layer.unique_id in labels.replaces]
+    grown = _of_store(viewer, stored.get("store"))
+    if grown is not None:
+        for old in olds:
+            if old is not grown:
+                viewer.layers.remove(old)
+        if grown.name.partition(" [")[0] == _name(_told(grown)):  # else the user has given it another
+            grown.name = _name(stored)
+        grown.features, grown.metadata = labels.features, {METADATA_KEY: stored}
+        grown.refresh()
+        viewer.layers.selection.active = grown
+        return grown  # type: ignore[no-any-return]
+    old = olds[-1] if olds else None
+    if old is not None and old.ndim == labels.placed.ndim and not old.multiscale and not labels.placed.multiscale:
+        _replace(old, labels, stored, place)
         viewer.layers.selection.active = old
         return old  # type: ignore[no-any-return]
-    layer = viewer.add_labels(
-        labels.data, name=name, features=labels.features, metadata=metadata, opacity=_OPACITY,
-        colormap=_colormap(len(labels.provenance["mask_classes"])), **place,
-    )  # fmt: skip
+    layer = _add(viewer, labels.placed, stored, place, labels.features)
     if old is not None:  # the axes were named differently before
         position = viewer.layers.index(old)
         viewer.layers.remove(old)
         viewer.layers.move(len(viewer.layers) - 1, position)
-        layer.name = name
+        layer.name = _name(stored)
     return next(one for one in viewer.layers if one == layer)  # type: ignore[no-any-return]
 
 
-def _replace(old: Any, name: str, labels: LabelsData, metadata: dict[str, Any], place: dict[str, Any]) -> None:
+def _add(viewer: Any, placed: Placed, stored: dict[str, Any], place: dict[str, Any], features: Any) -> Any:
+    return viewer.add_labels(
+        placed.data, name=_name(stored), features=features, metadata={METADATA_KEY: stored}, opacity=OPACITY,
+        colormap=mask_colormap(len(stored["mask_classes"])), multiscale=placed.multiscale, cache=False, **place,
+    )  # fmt: skip
+
+
+def _of_store(viewer: Any, folder: str | None) -> Any:
+    """Return the layer that shows a store; None where there is none."""
+    return next((layer for layer in viewer.layers if folder and _told(layer).get("store") == folder), None)
+
+
+def _replace(old: Any, labels: LabelsData, stored: dict[str, Any], place: dict[str, Any]) -> None:
     before = old.metadata[METADATA_KEY]
     if old.name == _name(before):  # else the user has given it another
-        old.name = name
-    old.data = labels.data
+        old.name = _name(stored)
+    old.data = labels.placed.data
     for attribute, value in place.items():
         now = getattr(old, attribute)
         same = np.array_equal(getattr(now, "affine_matrix", now), value)
         if not same:
             setattr(old, attribute, value)
     old.features = labels.features
-    old.metadata = metadata
+    old.metadata = {METADATA_KEY: stored}
 
 
 def _name(stored: dict[str, Any]) -> str:
-    return f"{stored['image']['layer']} · {stored['widget']['model']}"
+    region = stored["widget"].get("region")
+    return f"{stored['image']['layer']} · {stored['widget']['model']}" + (f" ({region})" if region else "")

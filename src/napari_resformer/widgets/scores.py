@@ -76,7 +76,7 @@ class ScoreBars(QWidget):
             top = row * self._row
             painter.setPen(ink)
             middle = Qt.AlignmentFlag.AlignVCenter
-            label = metrics.elidedText(name, Qt.TextElideMode.ElideRight, width - number)
+            label = metrics.elidedText(readable(name), Qt.TextElideMode.ElideRight, width - number)
             painter.drawText(QRectF(0, top, width - number, height), middle | Qt.AlignmentFlag.AlignLeft, label)
             place = QRectF(width - number, top, number, height)
             painter.drawText(place, middle | Qt.AlignmentFlag.AlignRight, percent(score))
@@ -110,13 +110,14 @@ class ScorePanel(QWidget):
         """Show the scores of one plane of a result."""
         scores = np.asarray(stored["scores"], float)[index]
         classes = [str(name) for name in stored["classes"]]
-        where = ", ".join(f"{axis} {step}" for axis, step in zip(stored["plane_axes"], index, strict=True))
+        begin = dict(zip(stored["image"]["axes"], stored["image"].get("start") or (), strict=False))
+        where = ", ".join(f"{axis} {step + begin.get(axis, 0)}" for axis, step in zip(stored["plane_axes"], index, strict=True))
         self.caption.say(f"{layer.name}" + (f", plane {where}" if where else ""))
         if not classes:
             self.headline.say("Mask only: this model has no image classes")
         else:
             best = int(scores.argmax())
-            self.headline.say(f"Image class: {classes[best]}, {percent(scores[best])}")
+            self.headline.say(f"Image class: {readable(classes[best])}, {percent(scores[best])}")
         self.bars.set_scores(list(zip(classes, map(float, scores), strict=True)))
         self.bars.setVisible(bool(classes))
         self.notice.say(str(stored.get("notice", "")))
@@ -157,6 +158,11 @@ def plane_index(layer: Any, point: Sequence[float]) -> tuple[int, ...]:
     place = layer.world_to_data(point[-layer.ndim :])
     steps = [round(float(place[axes.index(axis)])) for axis in stored["plane_axes"]]
     return tuple(min(max(step, 0), size - 1) for step, size in zip(steps, shape, strict=True))
+
+
+def readable(name: str) -> str:
+    """Return a class name for the eye: labels.csv files often have underscores for blanks."""
+    return name.replace("_", " ")
 
 
 def percent(score: float) -> str:

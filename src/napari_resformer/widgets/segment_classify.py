@@ -18,7 +18,17 @@ from napari_resformer.model.library import ModelEntry, list_models
 from napari_resformer.widgets import fields, news
 from napari_resformer.widgets.jobs import Request, plan_job, predict_job, warm_up
 from napari_resformer.widgets.lifetime import Lifetime
-from napari_resformer.widgets.result_layer import LabelsData, earlier_results, show_result, stored_result
+from napari_resformer.widgets.region import WHOLE, Region, region_choices, take_region
+from napari_resformer.widgets.result_layer import (
+    Frame,
+    Growing,
+    LabelsData,
+    earlier_results,
+    frame_of,
+    show_growing,
+    show_result,
+    stored_result,
+)
 from napari_resformer.widgets.scores import ScorePanel, plane_index
 from napari_resformer.widgets.settings import read_settings
 from napari_resformer.widgets.text import Lines, Message
@@ -27,6 +37,7 @@ from napari_resformer.widgets.worker import Job, in_words
 if TYPE_CHECKING:
     import napari
 
+_REFRESH = 1500  # milliseconds between two looks at a mask that grows
 _PLAN_DELAY = 250  # milliseconds without a change before the plan is made anew
 _PLANNED_BY = ("data", "axis_labels", "scale", "units")  # events of a layer that change its plan
 _NO_IMAGE = "Open an image, or take one from File > Open Sample > ResFormer."
@@ -42,13 +53,15 @@ class SegmentClassify(Container[Any]):
 
     Attributes
     ----------
-    image, model, axes, device, run
+    image, model, axes, region, zoom, device, run
         The fields, as magicgui widgets; ``run`` starts, and cancels while :attr:`busy`.
     """
 
     image: ComboBox
     model: ComboBox
     axes: LineEdit
+    zoom: LineEdit
+    region: ComboBox
     device: ComboBox
     run: PushButton
 
@@ -58,6 +71,7 @@ class SegmentClassify(Container[Any]):
         self._attached = False
         self._entries: dict[str, ModelEntry] = {}
         self._typed: dict[Any, str] = {}  # axes that the user typed, by the layer's id
+        self._zooms: dict[Any, str] = {}  # and zooms
         self._watched: Any = None
         self._job: Job | None = None
         self._running_on: Any = None
@@ -65,11 +79,14 @@ class SegmentClassify(Container[Any]):
         self._plan_job: Job | None = None
         self._warm_up: Job | None = None
         self._refusal = ""
+        self._growing: Any = None  # the layer of a mask that is being made
+        self._frame: Frame | None = None  # where the image lay when the run began
+        self._changed = False  # whether its layer got other data since
         self._shown: Any = None
         self._activity: Any = None
         settings = read_settings()
         # Appended one by one, since only then magicgui makes their labels equally wide.
-        self.extend(fields.make_fields(self._image_choices, self._model_choices, settings.device))
+        self.extend(fields.make_fields(self._image_choices, self._model_choices, self._region_choices, settings.device))
         self._bar, self._message, self._scores, self._plan = QProgressBar(), Message(), ScorePanel(), Lines()
         self._lay_out()
         if settings.model in self._entries:
@@ -78,9 +95,19 @@ class SegmentClassify(Container[Any]):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_PLAN_DELAY)
         self._timer.timeout.connect(self._make_plan)
+        self._refresh = QTimer(self.native)
+        self._refresh.setInterval(_REFRESH)
+        self._refresh.timeout.connect(self._show_growth)
+        self._look = QTimer(self.native)
+        self._look.setSingleShot(True)
+        self._look.setInterval(_PLAN_DELAY)
+        self._look.timeout.connect(self._sight_changed)
         self.image.changed.connect(self._image_changed)
+        self.region.changed.connect(self._field_changed)
         self.model.changed.connect(self._model_changed)
         self.axes.changed.connect(self._axes_changed)
+        self.zoom.changed.connect(self._zoom_changed)
+        self.zoom.native.setPlaceholderText("by pixel size")
         self.device.changed.connect(self._field_changed)
         self.run.changed.connect(self._press)
         lifetime = Lifetime(self.native)
@@ -171,21 +198,27 @@ class SegmentClassify(Container[Any]):
                     job.discard()
         with suppress(RuntimeError):  # the activity dock goes with its window
             self._close_activity()
-        self._running_on = self._shown = None
+        self._watch_run(None)
+        self._growing = self._shown = None
         with suppress(RuntimeError):
             self._timer.stop()
+            self._look.stop()
             self._idle()
 
     def _connections(self) -> list[tuple[Any, Any]]:
         viewer = self._viewer
         layers = viewer.layers.events
+        camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it
         return [
             (layers.inserted, self.reset_choices),
             (layers.removed, self._removed),
             (layers.reordered, self.reset_choices),
             (layers.renamed, self.reset_choices),
             (viewer.layers.selection.events.active, self._active_changed),
-            (viewer.dims.events.current_step, self._show_plane),
+            (viewer.dims.events.current_step, self._step_changed),
+            (viewer.dims.events.ndisplay, self._look_later),
+            (camera.events.center, self._look_later),
+            (camera.events.zoom, self._look_later),
             (viewer.events.theme, self._use_theme),
             (news.library.changed, self.reset_choices),
         ]
@@ -210,6 +243,42 @@ class SegmentClassify(Container[Any]):
         self._entries = {entry.name: entry for entry in list_models()}
         return list(self._entries)
 
+    def _region_choices(self, _: Any = None) -> list[str]:
+        layer = self.image.value if self._attached else None  # the fields are made one after the other
+        if layer is None:
+            return [WHOLE]
+        try:
+            image = from_layer(layer, self.axes.value.strip() or None)
+        except (TypeError, ValueError):  # told elsewhere
+            return [WHOLE]
+        return region_choices(image, layer, flat=self._viewer.dims.ndisplay == 2)
+
+    def _offer_regions(self) -> None:
+        """Offer parts of the image where they make a difference; what was chosen stays chosen while it is offered."""
+        with self.region.changed.blocked():
+            chosen = self.region.value
+            self.region.reset_choices()
+            self.region.value = chosen if chosen in self.region.choices else WHOLE
+        self.region.visible = len(self.region.choices) > 1
+
+    def _look_later(self, *_: Any) -> None:
+        """Look what is in sight once the camera rests."""
+        if self._attached:
+            self._look.start()
+
+    def _sight_changed(self) -> None:
+        if not self._attached:
+            return
+        before = self.region.value
+        self._offer_regions()
+        if before != WHOLE:
+            self._field_changed()
+
+    def _step_changed(self, *_: Any) -> None:
+        self._show_plane()
+        if self.region.value != WHOLE:
+            self._field_changed()
+
     def _active_changed(self, *_: Any) -> None:
         """Follow the active image; show the scores of the active result."""
         active = self._viewer.layers.selection.active
@@ -226,11 +295,20 @@ class SegmentClassify(Container[Any]):
         with self.axes.changed.blocked():
             self.axes.value = "" if layer is None else self._typed.get(layer.unique_id) or fields.guessed_axes(layer)
         self.axes.native.setPlaceholderText("" if layer is None else fields.axes_hint(layer))
+        with self.zoom.changed.blocked():
+            self.zoom.value = "" if layer is None else self._zooms.get(layer.unique_id, "")
+        self._offer_regions()
+        self._field_changed()
+
+    def _zoom_changed(self, typed: str) -> None:
+        if self.image.value is not None:
+            self._zooms[self.image.value.unique_id] = typed
         self._field_changed()
 
     def _axes_changed(self, typed: str) -> None:
         if self.image.value is not None:
             self._typed[self.image.value.unique_id] = typed.strip()
+        self._offer_regions()
         self._field_changed()
 
     def _model_changed(self, *_: Any) -> None:
@@ -255,6 +333,7 @@ class SegmentClassify(Container[Any]):
 
     def _removed(self, event: Any) -> None:
         self._typed.pop(event.value.unique_id, None)
+        self._zooms.pop(event.value.unique_id, None)
         if event.value is self._shown:
             self._shown = None
             self._scores.clear()
@@ -292,7 +371,7 @@ class SegmentClassify(Container[Any]):
         if isinstance(event, Failed):
             self._show_plan((), refusal=in_words(event.error))
         elif isinstance(event, Finished) and event.result is not None:
-            self._show_plan(event.result.lines())
+            self._show_plan(event.result)
 
     def _plan_ended(self) -> None:
         self._plan_job = None
@@ -317,7 +396,13 @@ class SegmentClassify(Container[Any]):
         if model is None:
             raise ValueError("there is no model. Install the plugin again, or put a model file into your library.")
         image = from_layer(layer, self.axes.value.strip() or None)
-        return Request(image, model, self.device.value, read_settings().tile_size)
+        chosen = self.region.value or WHOLE
+        region = Region() if chosen == WHOLE else take_region(chosen, image, layer, self._viewer.dims.point)
+        settings, source = read_settings(), getattr(layer.source, "path", None)
+        return Request(
+            image, model, self.device.value, settings.tile_size, region, str(source) if source else None,
+            settings.result_folder, fields.typed_zoom(self.zoom.value),
+        )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------------------ run
     def _press(self, *_: Any) -> None:
@@ -333,8 +418,9 @@ class SegmentClassify(Container[Any]):
         self._plan_later()
         self._timer.stop()
         layer = self.image.value
-        earlier = earlier_results(self._viewer.layers, layer, request.model)
-        self._running_on, self._answer = layer, None
+        earlier = earlier_results(self._viewer.layers, layer, request.model, request.region.name)
+        self._answer = self._growing = None
+        self._watch_run(layer)
         self._message.say("")
         self.run.text = fields.CANCEL
         self._bar.setRange(0, 0)  # how many tiles there are is known a moment later
@@ -358,8 +444,37 @@ class SegmentClassify(Container[Any]):
             if activity is not None and event.done > activity.n:
                 activity.total = event.total
                 activity.update(event.done - activity.n)
+        elif isinstance(event, Growing):
+            self._grow(event)
         elif isinstance(event, Failed | Finished):
             self._answer = event
+
+    def _grow(self, begun: Growing) -> None:
+        """Show a large mask from its beginning on."""
+        try:
+            self._growing = show_growing(self._viewer, self._running_on, begun)
+        except Exception as error:  # noqa: BLE001 - the mask is made all the same, and shown at the end
+            self._message.say(in_words(error), warning=True)
+            return
+        if begun.resumed:
+            self._message.say("Going on where the last run stopped.")
+        self._refresh.start()
+
+    def _show_growth(self) -> None:
+        if self._growing is not None and self._growing in self._viewer.layers:
+            self._growing.refresh()
+
+    def _watch_run(self, layer: Any) -> None:
+        """Notice when the layer of a run gets other data; None once the run is over."""
+        if self._running_on is not None:
+            self._running_on.events.data.disconnect(self._data_changed)
+        if layer is not None:
+            self._frame, self._changed = frame_of(layer), False
+            layer.events.data.connect(self._data_changed)
+        self._running_on = layer
+
+    def _data_changed(self, *_: Any) -> None:
+        self._changed = True
 
     def _on_ended(self, cancelled: bool) -> None:
         """Tell the answer, once the worker is gone: it meddles with Python's filters of warnings, as napari does."""
@@ -372,18 +487,23 @@ class SegmentClassify(Container[Any]):
         if isinstance(answer, Failed):
             self._message.say(in_words(answer.error), warning=True)
         elif cancelled and answer is None:
-            self._message.say("Cancelled; nothing was changed.")
+            kept = self._growing is not None and self._growing in self._viewer.layers
+            self._message.say(
+                "Cancelled. What is done stays in its layer; Run goes on there." if kept else "Cancelled; nothing was changed."
+            )
         self._finish()
 
     def _finish(self) -> None:
         """Be ready for the next run."""
-        self._job = self._running_on = None
+        self._job = self._growing = None
+        self._watch_run(None)
         self._close_activity()
         self._idle()
         self._plan_later()
 
     def _idle(self) -> None:
         self.run.text, self.run.enabled = fields.RUN, True
+        self._refresh.stop()
         self._bar.hide()
 
     def _close_activity(self) -> None:
@@ -392,9 +512,10 @@ class SegmentClassify(Container[Any]):
             activity.close()
 
     def _show(self, labels: LabelsData) -> None:
-        self._shown = show_result(self._viewer, self._running_on, labels)
+        self._shown = show_result(self._viewer, self._running_on, labels, self._frame if self._changed else None)
         self._show_plane()
-        self._message.say(labels.summary)
+        stale = " The image was changed meanwhile: this is the result of what it showed before." if self._changed else ""
+        self._message.say(labels.summary + stale)
 
     def _show_plane(self, *_: Any) -> None:
         """Show the scores of the plane that the sliders point at."""

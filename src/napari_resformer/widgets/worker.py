@@ -11,6 +11,7 @@ from typing import Any
 from napari.qt.threading import GeneratorWorker, create_worker
 from qtpy.QtCore import QObject, Signal, Slot  # type: ignore[attr-defined]
 
+from napari_resformer.devices import is_out_of_memory
 from napari_resformer.events import Failed, Progress, StepDone
 
 _SHORTEST_PAUSE = 0.05  # seconds between two progress events that reach the GUI; all other events reach it
@@ -20,7 +21,6 @@ _MORE_MEMORY = (
     "then press Run again."
 )
 _OTHERWISE = "Check that axes and model fit the image, or try another device."
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "unable to allocate")
 
 
 class Job(QObject):
@@ -163,7 +163,7 @@ def in_words(error: BaseException, *, memory: str = _MORE_MEMORY, otherwise: str
         What to do where there was not enough memory, and where nobody foresaw the fault; a sentence each.
     """
     text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or any(words in text.casefold() for words in _NO_MEMORY):
+    if is_out_of_memory(error):
         return f"There was not enough memory. {memory}"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"The disk is full ({text}). Nothing was half-written: make room, then press Run again."

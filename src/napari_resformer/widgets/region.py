@@ -1,0 +1,88 @@
+"""What of a layer is looked at: all of it, the plane that is shown, or the part of it that is in sight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from napari_resformer.images.image import MIN_PLANE_SIDE, Image
+
+WHOLE, PLANE, VISIBLE = "whole layer", "this plane only", "visible region only"
+
+_SHARE = 0.9  # of a plane; more in sight is all of it
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of an image.
+
+    Parameters
+    ----------
+    name : str
+        What tells its result from those of other parts; empty for the whole.
+    ranges : dict of str to slice
+        First and last pixel of the full resolution, an axis; all of an axis that is not named.
+    """
+
+    name: str = ""
+    ranges: dict[str, slice] = field(default_factory=dict)
+
+
+def region_choices(image: Image, layer: Any, *, flat: bool) -> list[str]:
+    """Return what makes a difference; ``flat`` is whether the viewer shows a plane, not a volume."""
+    choices = [WHOLE]
+    if prod(image.loop_shape) > 1:
+        choices.append(PLANE)
+    if flat and _in_sight(image, layer) is not None:
+        choices.append(VISIBLE)
+    return choices
+
+
+def take_region(choice: str, image: Image, layer: Any, point: Sequence[float]) -> Region:
+    """Return the part of an image that is asked for now.
+
+    Parameters
+    ----------
+    choice : str
+        One of the choices.
+    image : Image
+        The layer's, at full resolution.
+    layer : napari.layers.Image
+        Where it is shown.
+    point : sequence of float
+        World coordinates of the viewer's sliders.
+    """
+    if choice == WHOLE:
+        return Region()
+    place = layer.world_to_data(point[-layer.ndim :])
+    ranges: dict[str, slice] = {}
+    for axis in image.loop_axes:
+        step = min(max(round(float(place[image.axes.index(axis)])), 0), image.size(axis) - 1)
+        ranges[axis] = slice(step, step + 1)
+    name = ", ".join(f"{axis} {part.start}" for axis, part in ranges.items())
+    if choice == PLANE:
+        return Region(name, ranges)
+    seen = _in_sight(image, layer) or {}
+    return Region(f"{name}, visible".removeprefix(", ") if seen else name, ranges | seen)
+
+
+def _in_sight(image: Image, layer: Any) -> dict[str, slice] | None:
+    """Return the rows and columns in sight; None if it is nearly all, or too little."""
+    corners = np.asarray(layer.corner_pixels, float)
+    if layer.multiscale:
+        corners = corners * layer.downsample_factors[layer.data_level][: layer.ndim]
+    seen = {}
+    for axis in "YX":
+        place = image.axes.index(axis)
+        if place >= corners.shape[1]:
+            return None
+        first, last = max(int(corners[0, place]), 0), min(int(np.ceil(corners[1, place])) + 1, image.size(axis))
+        if last - first < MIN_PLANE_SIDE:
+            return None
+        seen[axis] = slice(first, last)
+    share = prod(part.stop - part.start for part in seen.values()) / prod(image.plane_shape)
+    return seen if share < _SHARE else None

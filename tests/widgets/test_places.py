@@ -1,0 +1,254 @@
+"""Parts, pyramids and large masks on a viewer's model; layers that change while a run is on its way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+import zarr
+from napari.components import ViewerModel
+
+from napari_resformer import load_model, predict
+from napari_resformer.widgets.region import PLANE, VISIBLE, WHOLE
+from napari_resformer.widgets.settings import PluginSettings
+
+pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")
+RNG = np.random.default_rng(0)
+TURN = np.deg2rad(20)
+
+
+def moved(ndim: int) -> dict[str, Any]:
+    """Return a place in the world that nothing agrees with by chance."""
+    rotate, shear, affine = np.eye(ndim), np.eye(ndim), np.eye(ndim + 1)
+    rotate[-2:, -2:] = [[np.cos(TURN), -np.sin(TURN)], [np.sin(TURN), np.cos(TURN)]]
+    shear[-2, -1] = 0.3
+    affine[:ndim, -1] = 2.5
+    affine[-2, -3] = 0.2
+    scale = (*(2.0,) * (ndim - 2), 0.25, 0.25)
+    return {"scale": scale, "translate": np.arange(ndim) * 7.0, "rotate": rotate, "shear": shear, "affine": affine,
+            "units": ("micrometer",) * ndim}  # fmt: skip
+
+
+def same_place(image: Any, in_image: Any, labels: Any, in_labels: Any) -> bool:
+    return np.allclose(np.asarray(image.data_to_world(in_image))[-labels.ndim :], labels.data_to_world(in_labels))
+
+
+# -------------------------------------------------------------------------------------------------------------- pyramids
+@pytest.mark.parametrize("kind", ["YX", "ZYX", "rgb"])
+def test_labels_of_a_level_lie_where_its_pixels_do(make_widget: Any, run: Any, install_model: Any, kind: str) -> None:
+    install_model("micron", pixel_size=1.0)
+    shape = {"YX": (160, 200), "ZYX": (6, 160, 200), "rgb": (160, 200, 3)}[kind]
+    full = RNG.integers(0, 255, shape, dtype=np.uint8)
+    cut = [
+        (..., slice(None, None, step), slice(None, None, step), *([slice(None)] if kind == "rgb" else [])) for step in (1, 2, 4)
+    ]
+    levels = [zarr.array(full[part]) for part in cut]
+    viewer = ViewerModel()
+    image = viewer.add_image(levels, multiscale=True, rgb=kind == "rgb", name="slide", contrast_limits=(0, 255),
+                             **moved(3 if kind == "ZYX" else 2))  # fmt: skip
+    widget = make_widget(viewer)
+    widget.model.value = "micron"
+    run(widget)
+    assert widget.message.startswith("Done"), widget.message
+    labels = viewer.layers[-1]
+    stored = labels.metadata["napari_resformer"]
+    assert stored["image"]["level"] == 2
+    assert stored["image"]["pixel_size"] == [1, 1]
+    expected = predict(load_model("micron"), full[cut[2]], axes="YXC" if kind == "rgb" else kind, pixel_size=1.0, device="cpu")
+    np.testing.assert_array_equal(labels.data, expected.mask)
+    for _ in range(5):
+        place = RNG.integers(0, 6, labels.ndim)
+        middle = place.astype(float)
+        middle[-2:] = place[-2:] * 4 + 1.5  # the middle of the four pixels that it covers
+        assert same_place(image, middle, labels, place)
+    assert list(labels.features["area (µm²)"]) == list(labels.features["pixels"])
+
+
+# ---------------------------------------------------------------------------------------------------------------- parts
+def test_this_plane_only(make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    pixels = RNG.integers(0, 4000, (2, 5, 3, 40, 56), dtype=np.uint16)
+    image = viewer.add_image(pixels, name="cells", axis_labels=("t", "z", "c", "y", "x"), **moved(5))
+    widget = make_widget(viewer)
+    assert widget.region.choices == (WHOLE, PLANE)
+    viewer.dims.set_current_step((0, 1), (1, 3))
+    t, z = (round(step) for step in image.world_to_data(viewer.dims.point)[:2])
+    widget.region.value = PLANE
+    run(widget)
+    labels = viewer.layers[-1]
+    assert labels.name == f"cells · tiny (T {t}, Z {z})"
+    assert labels.data.shape == (1, 1, 3, 40, 56)
+    alone = predict(load_model("tiny"), pixels[t, z], axes="CYX", device="cpu")
+    np.testing.assert_array_equal(labels.data[0, 0, 2], alone.mask)
+    assert f"T {t}, Z {z}" in widget._scores.caption.words
+    assert same_place(image, (t, z, 1, 7, 9), labels, (0, 0, 1, 7, 9))
+    widget.region.value = WHOLE
+    run(widget)
+    assert [layer.name for layer in viewer.layers[1:]] == [labels.name, "cells · tiny"]
+
+
+def test_the_visible_region_only(make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    pixels = RNG.integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    image = viewer.add_image(pixels, name="tissue", rgb=True, **moved(2))
+    widget = make_widget(viewer)
+    assert widget.region.choices == (WHOLE,)  # one plane, and no canvas
+    image.corner_pixels = np.array([[10, 20], [59, 89]])  # as the canvas does when it is zoomed
+    widget.region.reset_choices()
+    widget.region.value = VISIBLE
+    run(widget)
+    labels = viewer.layers[-1]
+    np.testing.assert_array_equal(labels.data, predict(load_model("tiny"), pixels[10:60, 20:90], device="cpu").mask)
+    assert same_place(image, (15, 30), labels, (5, 10))
+    assert labels.metadata["napari_resformer"]["image"]["start"] == [10, 20, 0]
+
+
+# --------------------------------------------------------------------------------------------------------- large masks
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Take every mask for large, with small tiles; return the folder for masks without a better place."""
+    monkeypatch.setattr("napari_resformer.prediction.plan.LARGE_MASK", 1000)
+    monkeypatch.setattr("napari_resformer.prediction.store._TOP_SIDE", 256)
+    monkeypatch.setattr("napari_resformer.prediction.store.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("napari_resformer.widgets.placing.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("napari_resformer.widgets.segment_classify.read_settings", lambda: PluginSettings(tile_size=64))
+    return tmp_path / "cache"
+
+
+def test_a_large_mask_is_in_a_store_and_goes_on_after_cancel(qtbot: Any, make_widget: Any, run: Any, large: Path) -> None:
+    viewer = ViewerModel()
+    pixels = RNG.integers(0, 255, (500, 400), dtype=np.uint8)
+    viewer.add_image(pixels, name="sli/de")
+    widget = make_widget(viewer)
+    store = large / "sli-de_tiny_mask.ome.zarr"
+    qtbot.waitUntil(lambda: str(store) in widget.plan_text, timeout=60_000)
+    widget.run.native.click()
+    qtbot.waitUntil(lambda: widget._bar.value() >= 8, timeout=60_000)
+    labels = viewer.layers[-1]
+    assert labels.multiscale
+    assert labels.name == "sli/de · tiny"
+    widget.run.native.click()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=20_000)
+    assert "What is done stays in its layer" in widget.message
+    assert viewer.layers[-1] is labels
+    qtbot.waitUntil(lambda: "goes on where an earlier run stopped" in widget.plan_text, timeout=60_000)
+
+    run(widget)
+    assert widget.message.startswith("Done"), widget.message
+    assert len(viewer.layers) == 2
+    assert viewer.layers[-1] is labels
+    whole = predict(load_model("tiny"), pixels, axes="YX", tile=64, device="cpu")
+    np.testing.assert_array_equal(labels.data[0], whole.mask)
+    stored = labels.metadata["napari_resformer"]
+    assert stored["store"] == str(store)
+    np.testing.assert_allclose(stored["scores"], whole.scores, atol=1e-5)
+    assert list(labels.features["pixels"]) == [count for count in whole.pixels[1:] if count]
+    run(widget)  # a new one, in the place of the old
+    assert widget.message.startswith("Done"), widget.message
+    assert [layer.name for layer in viewer.layers] == ["sli/de", "sli/de · tiny"]
+    assert viewer.layers[-1].metadata["napari_resformer"]["store"] == str(large / "sli-de_tiny_mask-2.ome.zarr")
+
+
+def test_a_large_mask_lies_beside_its_image(make_widget: Any, run: Any, large: Path, tmp_path: Path) -> None:
+    from napari.layers._source import layer_source
+
+    folder = tmp_path / "data"
+    zarr.save_array(folder / "slide.zarr", RNG.integers(0, 255, (100, 90), dtype=np.uint8))
+    viewer = ViewerModel()
+    with layer_source(path=str(folder / "slide.zarr")):
+        viewer.add_image(zarr.open(folder / "slide.zarr", mode="r"), name="slide", contrast_limits=(0, 255))
+    widget = make_widget(viewer)
+    run(widget)
+    assert (folder / "slide_tiny_mask.ome.zarr" / "zarr.json").exists()
+    assert not large.exists()
+
+
+def test_a_stored_mask_repeats_along_channels(make_widget: Any, run: Any, large: Path) -> None:
+    viewer = ViewerModel()
+    pixels = RNG.integers(0, 255, (2, 3, 40, 56), dtype=np.uint8)
+    viewer.add_image(pixels, name="cells", axis_labels=("z", "c", "y", "x"))
+    widget = make_widget(viewer)
+    run(widget)
+    labels = viewer.layers[-1]
+    assert labels.data.shape == (2, 3, 40, 56)
+    expected = predict(load_model("tiny"), pixels, axes="ZCYX", tile=64, device="cpu").mask
+    for channel in range(3):
+        np.testing.assert_array_equal(np.asarray(labels.data[:, channel]), expected)
+
+
+def test_two_widgets_write_to_two_stores(qtbot: Any, make_widget: Any, large: Path) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(RNG.integers(0, 255, (300, 200), dtype=np.uint8), name="slide")
+    one, two = make_widget(viewer), make_widget(viewer)
+    for widget in (one, two):
+        widget.run.native.click()
+        qtbot.waitUntil(lambda widget=widget: widget._bar.value() >= 1 or not widget.busy, timeout=60_000)
+    qtbot.waitUntil(lambda: not (one.busy or two.busy), timeout=120_000)
+    assert one.message.startswith("Done"), one.message
+    assert two.message.startswith("Done"), two.message
+    folders = {layer.metadata["napari_resformer"]["store"] for layer in viewer.layers[1:]}
+    assert len(folders) == len(viewer.layers) - 1 == len(list(large.iterdir()))
+
+
+def test_a_growing_layer_that_is_removed_comes_back_whole(qtbot: Any, make_widget: Any, large: Path) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(RNG.integers(0, 255, (300, 200), dtype=np.uint8), name="slide")
+    widget = make_widget(viewer)
+    widget.run.native.click()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=60_000)
+    viewer.layers.pop()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
+    assert widget.message.startswith("Done"), widget.message
+    assert len(viewer.layers) == 2
+
+
+# --------------------------------------------------------------------------------------- layers that change meanwhile
+@pytest.mark.parametrize("shape", [(40, 56), (64, 64), (4, 40, 56)], ids=["same shape", "other shape", "other dimensions"])
+def test_an_image_that_gets_other_data_in_mid_run(qtbot: Any, make_widget: Any, slow_job: Any, shape: tuple[int, ...]) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(RNG.random((40, 56)), name="picture", scale=(2, 3))
+    widget = make_widget(viewer)
+    widget.run.native.click()
+    qtbot.waitUntil(slow_job.started.is_set, timeout=60_000)
+    image.data = RNG.random(shape)
+    slow_job.go_on.set()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
+    assert "changed meanwhile" in widget.message
+    labels = viewer.layers[-1]
+    assert labels.data.shape == (40, 56)
+    assert tuple(labels.scale) == (2, 3)
+
+
+def test_a_result_that_is_removed_in_mid_run_comes_back(qtbot: Any, make_widget: Any, run: Any, slow_job: Any) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(RNG.random((40, 56)), name="picture")
+    widget = make_widget(viewer)
+    slow_job.go_on.set()
+    run(widget)
+    slow_job.go_on.clear()
+    slow_job.started.clear()
+    widget.run.native.click()
+    qtbot.waitUntil(slow_job.started.is_set, timeout=60_000)
+    viewer.layers.pop()
+    slow_job.go_on.set()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
+    assert [layer.name for layer in viewer.layers] == ["picture", "picture · tiny"]
+
+
+def test_two_widgets_run_on_one_layer(qtbot: Any, make_widget: Any, slow_job: Any) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(RNG.random((40, 56)), name="picture")
+    one, two = make_widget(viewer), make_widget(viewer)
+    one.run.native.click()
+    two.run.native.click()
+    assert one.busy
+    assert two.busy
+    slow_job.go_on.set()
+    qtbot.waitUntil(lambda: not (one.busy or two.busy), timeout=60_000)
+    for widget in (one, two):
+        assert widget.message.startswith("Done"), widget.message
