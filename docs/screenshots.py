@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     pictures: dict[str, Callable[[], None]] = {
-        "immunohistochemistry": lambda: sample("dark", "colon-biopsy", "immunohistochemistry", zoom="0.3"),
+        "immunohistochemistry": lambda: sample("dark", "colon-biopsy", "immunohistochemistry", zoom="0.28"),
         "immunohistochemistry-light": lambda: sample("light", "nuclei", "immunohistochemistry-light"),
         "generated": lambda: sample("dark", "nuclei", "generated", "generated_nuclei"),
         "fluorescence": lambda: from_data(options.data, "fluorescence", "dark", 30),
