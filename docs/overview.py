@@ -18,7 +18,7 @@ from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 
 import napari_resformer as nr
-from napari_resformer.demo import demo_image, outlined
+from napari_resformer.demo import ZOOMS, demo_image, outlined
 from napari_resformer.images.files import read_image
 
 TARGET = Path(__file__).parent / "images" / "overview.png"
@@ -36,9 +36,7 @@ def main() -> None:
     for kind in ("fluorescence", "histology"):
         name = next(row["filename"] for row in rows if row["class"] == kind)
         cases.append((np.asarray(read_image(options.data / "images" / name).data), "nuclei", kind, None))
-    cases.append(
-        (demo_image(), "colon-biopsy", "immunohistochemistry", 0.28)
-    )  # its glands are larger than those of the training images
+    cases.append((demo_image(), "colon-biopsy", "immunohistochemistry", ZOOMS["colon-biopsy"]))
 
     sheet = Picture.new("RGB", (3 * SIDE + 4 * GAP, 2 * SIDE + 3 * GAP + TEXT), (255, 255, 255))
     draw = ImageDraw.Draw(sheet)

@@ -24,6 +24,8 @@ from PIL import Image as Picture
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
+from napari_resformer.demo import ZOOMS
+
 IMAGES = Path(__file__).parent / "images"
 PLUGIN, NAME, FINE_TUNE = "napari-resformer", "Segment & Classify", "Fine-tune"
 
@@ -140,6 +142,7 @@ def refused() -> None:
 def narrow() -> None:
     stage = Stage("dark", dock_width=240, height=560)
     stage.viewer.open_sample(PLUGIN, "immunohistochemistry")
+    stage.widget.zoom.value = str(ZOOMS["colon-biopsy"])
     stage.run("colon-biopsy")
     stage.save("narrow")
 
@@ -204,8 +207,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     pictures: dict[str, Callable[[], None]] = {
-        "immunohistochemistry": lambda: sample("dark", "colon-biopsy", "immunohistochemistry", zoom="0.28"),
-        "immunohistochemistry-light": lambda: sample("light", "nuclei", "immunohistochemistry-light"),
+        "immunohistochemistry": lambda: sample("dark", "colon-biopsy", "immunohistochemistry", zoom=str(ZOOMS["colon-biopsy"])),
+        "immunohistochemistry-light": lambda: sample("light", "nuclei", "immunohistochemistry-light", zoom=str(ZOOMS["nuclei"])),
         "generated": lambda: sample("dark", "nuclei", "generated", "generated_nuclei"),
         "fluorescence": lambda: from_data(options.data, "fluorescence", "dark", 30),
         "histology": lambda: from_data(options.data, "histology", "light", 3),
