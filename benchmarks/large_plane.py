@@ -88,7 +88,6 @@ def ratios(model_name: str, image: NDArray[Any], repeats: int) -> None:
     from napari_resformer.images.normalise import measure
     from napari_resformer.network import for_inference
     from napari_resformer.prediction.plan import make_plan
-    from napari_resformer.prediction.tiles import tile_rows
 
     model = nr.load_model(model_name)
     named = from_array(image, "YXC" if image.ndim == 3 else "YX")
@@ -96,7 +95,7 @@ def ratios(model_name: str, image: NDArray[Any], repeats: int) -> None:
     scaling = measure(named.plane(), plan.channels, model.card.normalisation)
     network = for_inference(model.network)
     pieces = []
-    for row in tile_rows(named.plane_shape, plan.tile, plan.halo):
+    for row in plan.cut(plan.tile).rows(plan.grid.target):
         for tile in row:
             pixels = scaling.apply(plan.channels.apply(named.plane().read(tile.rows.read, tile.columns.read)))
             tensor = torch.from_numpy(pixels)[None].contiguous(memory_format=torch.channels_last)
