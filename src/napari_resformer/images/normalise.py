@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_resformer.images.channels import ChannelRule
 
-SAMPLE_PIXELS = 4_000_000
+SAMPLE_PIXELS = 2**20
 """Pixels of a plane that its statistics are taken from at most."""
 
 _BLOCK = 256
