@@ -1,0 +1,32 @@
+"""``napari-resformer demo``: the main job on a bundled real image."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from napari_resformer.cli.usage import DONE, Commands, Parser, load, print_notice
+
+
+def add_demo(commands: Commands, common: Parser, device: Parser) -> None:
+    """Add the command to the parser."""
+    demo = commands.add_parser("demo", parents=[common, device], help="segment and classify a bundled real image")
+    demo.add_argument("--model", default="nuclei", metavar="M", help="model name or path (default: nuclei)")
+    demo.add_argument("-o", "--output", type=Path, metavar="PNG", help="write a picture instead of opening napari")
+    demo.set_defaults(command=_demo)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from napari_resformer.demo import has_display, render_demo, show_demo
+
+    model = load(options.model)
+    if options.output is None and has_display():
+        show_demo(options.model, options.device)
+    else:
+        target = options.output or Path("napari-resformer-demo.png")
+        result = render_demo(model, options.device, target)
+        for name, score in sorted(zip(result.classes, result.scores, strict=True), key=lambda pair: -pair[1]):
+            print(f"{name:<20} {score:6.1%}")
+        print(f"picture: {target}")
+    print_notice(model)
+    return DONE

@@ -1,0 +1,54 @@
+"""``napari-resformer evaluate``: a model on a data folder, a report out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from napari_resformer.cli.usage import DONE, Commands, Parser, comma_list, load, refuse_existing
+
+
+def add_evaluate(commands: Commands, common: Parser, device: Parser) -> None:
+    """Add the command to the parser."""
+    evaluate = commands.add_parser("evaluate", parents=[common, device], help="measure a model on a data folder")
+    evaluate.add_argument("data", type=Path, metavar="DATA")
+    evaluate.add_argument("--model", required=True, metavar="M")
+    evaluate.add_argument("--folds", type=comma_list, metavar="0")
+    evaluate.add_argument("-o", "--output", type=Path, metavar="report.json")
+    evaluate.add_argument("--overwrite", action="store_true", help="replace a report that exists")
+    evaluate.set_defaults(command=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from napari_resformer.atomic import atomic_write
+    from napari_resformer.evaluation.job import iter_evaluate
+    from napari_resformer.events import Finished, Progress
+    from napari_resformer.samples.folder import read_folder
+    from napari_resformer.samples.split import select_folds
+
+    model = load(options.model)
+    if options.output:
+        refuse_existing([options.output], overwrite=options.overwrite)
+    samples = read_folder(options.data)
+    if options.folds:
+        samples = select_folds(samples, options.folds)
+    report: dict[str, Any] = {}
+    with tqdm(total=len(samples.samples), unit="image", file=sys.stderr) as bar:
+        for event in iter_evaluate(model, samples, device=options.device):
+            if isinstance(event, Progress):
+                bar.update(event.done - bar.n)
+            elif isinstance(event, Finished):
+                report = event.result.to_dict()
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    if options.output:
+        with atomic_write(options.output) as file:
+            file.write(text.encode())
+        print(f"saved {options.output}")
+    else:
+        print(text)
+    return DONE

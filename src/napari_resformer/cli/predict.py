@@ -1,0 +1,214 @@
+"""``napari-resformer predict``: image files in, masks and a table of scores out."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_resformer.cli.usage import (
+    DONE,
+    FAILED,
+    Commands,
+    Parser,
+    UsageError,
+    checked,
+    comma_list,
+    load,
+    one_line,
+    pixel_size,
+    positive,
+    print_notice,
+    refuse_existing,
+)
+
+if TYPE_CHECKING:
+    from napari_resformer.model.file import Model
+    from napari_resformer.prediction.result import PredictResult
+
+
+def add_predict(commands: Commands, common: Parser, device: Parser) -> None:
+    """Add the command to the parser."""
+    predict = commands.add_parser("predict", parents=[common, device], help="segment and classify image files")
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    predict.add_argument("--model", default="nuclei", metavar="M", help="model name or path (default: nuclei)")
+    predict.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="where results go (default: here)")
+    predict.add_argument("--axes", help="one letter a dimension: T, Z, P loops, C channels, Y, X; for instance ZYX")
+    predict.add_argument("--channels", type=comma_list, metavar="I,J", help="channels in the model's order, by number")
+    predict.add_argument(
+        "--pixel-size",
+        type=pixel_size,
+        metavar="UM",
+        help="micrometres a pixel, or Y,X; overrides the file (unknown: taken to be the model's)",
+    )
+    predict.add_argument(
+        "--zoom",
+        type=positive,
+        metavar="X",
+        help="let the network see the image X times as large; 0.5 where objects are twice as large, in pixels, as the model's",
+    )
+    predict.add_argument("--tile", type=int, metavar="N", help="pixels on a side that one pass of the network owns")
+    predict.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    predict.add_argument("--resume", action="store_true", help="keep results that are done, go on where a run was cut off")
+    predict.set_defaults(command=_predict)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from napari_resformer.devices import choose_device
+    from napari_resformer.images.files import read_image
+
+    if options.overwrite and options.resume:
+        raise UsageError("--overwrite starts anew and --resume goes on; give one of them")
+    model = load(options.model)
+    checked(lambda: choose_device(options.device))
+    targets = _mask_paths(options.images, options.output)
+    table = options.output / "scores.csv"
+    if not options.resume:
+        refuse_existing([table, *targets], overwrite=options.overwrite)
+    header = ["image", "plane", "predicted", *model.card.image_classes]
+    earlier = _read_rows(table, header) if options.resume else []
+    rows: list[list[str]] = []
+    failed = 0
+    for path, target in zip(options.images, targets, strict=True):
+        try:
+            image = read_image(path, options.axes, options.pixel_size)
+            kept = [row for row in earlier if row[0] == path.name] if _names(options.images).count(path.name) == 1 else []
+            rows += _predict_image(model, image, options, path.name, target, kept)
+        except (ValueError, TypeError, OSError) as error:
+            failed += 1
+            print(f"napari-resformer: {_named(path, error)}", file=sys.stderr)
+            continue
+        _write_csv(table, header, rows)  # after each image, so that a run that is cut off can go on
+    if rows:
+        print(
+            f"{len(options.images) - failed} of {len(options.images)} image(s) done; "
+            f"masks and {table.name} are in {options.output}"
+        )
+    print_notice(model)
+    return FAILED if failed else DONE
+
+
+def _predict_image(
+    model: Model, image: Any, options: argparse.Namespace, name: str, target: Path, kept: list[list[str]]
+) -> list[list[str]]:
+    """Write an image's mask and return its rows of scores; ``kept`` are those of an earlier run."""
+    import shutil
+    from math import prod
+
+    from napari_resformer.images.writing import read_note, write_mask
+    from napari_resformer.prediction.fingerprint import differences, fingerprint
+    from napari_resformer.prediction.plan import LARGE_MASK, make_plan
+
+    plan = make_plan(
+        model.card, image, channels=options.channels, device=options.device, tile=options.tile, zoom=options.zoom
+    )  # fmt: skip
+    if target.suffix == ".zarr":
+        return _score_rows(name, _run_plan(model, plan, name, out=target, overwrite=options.overwrite, resume=options.resume))
+    made_of = fingerprint(model, plan)
+    if options.resume and target.exists():
+        try:
+            changed = differences(json.loads(read_note(target)), made_of)
+        except (ValueError, AttributeError) as error:
+            raise ValueError(
+                f"{target} was not made by this program; move it, or add --overwrite in place of --resume"
+            ) from error
+        if changed:
+            raise ValueError(f"{target} was made of something else: {changed}; add --overwrite in place of --resume")
+        if kept:
+            return kept
+    store = None
+    if prod(plan.image.mask_shape) > LARGE_MASK:
+        store = target.with_name(f".{target.stem}.zarr")
+    result = _run_plan(model, plan, name, out=store, overwrite=not options.resume, resume=options.resume)
+    write_mask(result.mask, plan.image, target, json.dumps(made_of))
+    if store is not None:
+        shutil.rmtree(store)
+    return _score_rows(name, result)
+
+
+def _run_plan(model: Model, plan: Any, name: str, *, out: Path | None, overwrite: bool, resume: bool) -> PredictResult:
+    from tqdm import tqdm
+
+    from napari_resformer.events import Finished, Progress
+    from napari_resformer.prediction.job import run_plan
+
+    with tqdm(total=plan.tiles, desc=name, unit="tile", disable=plan.tiles == 1, file=sys.stderr) as bar:
+        for event in run_plan(model, plan, out=out, overwrite=overwrite, resume=resume):
+            if isinstance(event, Progress):
+                bar.total = event.total
+                bar.update(event.done - bar.n)
+            elif isinstance(event, Finished):
+                return event.result
+    raise AssertionError("a prediction ends with its result")
+
+
+def _named(path: Path, error: Exception) -> str:
+    text = one_line(error)
+    return text if path.name in text else f"{path.name}: {text}"
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def _mask_paths(images: Sequence[Path], folder: Path) -> list[Path]:
+    """Return a mask's path for each image; the second image of a stem gets ``-2``, and so on, in the order given.
+
+    The mask of a zarr image is an OME-Zarr image, all others are TIFF files.
+    """
+    from napari_resformer.images.ome_zarr import is_zarr
+
+    zarrs = [is_zarr(path) or path.suffix == ".zarr" for path in images]
+    stems = [path.stem.removesuffix(".ome") if zarr else path.stem for path, zarr in zip(images, zarrs, strict=True)]
+    seen: dict[str, int] = {}
+    taken = set(stems)
+    paths = []
+    for first, zarr in zip(stems, zarrs, strict=True):
+        seen[first] = seen.get(first, 0) + 1
+        stem = first
+        if seen[first] > 1:
+            stem = f"{first}-{seen[first]}"
+            while stem in taken:  # another image is called so already
+                stem += "x"
+        taken.add(stem)
+        paths.append(folder / f"{stem}_mask{'.ome.zarr' if zarr else '.tif'}")
+    return paths
+
+
+def _score_rows(name: str, result: PredictResult) -> list[list[str]]:
+    """Return a row for each plane; the plane is named by its position on the loop axes, such as ``T0 Z3``."""
+    import numpy as np
+
+    axes = result.provenance["plane_axes"]
+    rows = []
+    for index in np.ndindex(result.scores.shape[:-1]):
+        scores = result.scores[index]
+        plane = " ".join(f"{axis}{place}" for axis, place in zip(axes, index, strict=True))
+        predicted = result.classes[int(scores.argmax())] if result.classes else ""
+        rows.append([name, plane, predicted, *(f"{score:.6f}" for score in scores)])
+    return rows
+
+
+def _read_rows(path: Path, header: list[str]) -> list[list[str]]:
+    """Return the rows of a table that an earlier run left; none where there is none with this header."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        first, *rows = list(csv.reader(file)) or [[]]
+    return rows if first == header else []
+
+
+def _write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:
+    from napari_resformer.atomic import atomic_write
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())

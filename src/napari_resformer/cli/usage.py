@@ -1,0 +1,93 @@
+"""What all commands share: kinds of option values, refusals, and the model that is named."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_resformer.model.file import Model
+
+Parser = argparse.ArgumentParser
+Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse has no public name for it
+
+DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class UsageError(Exception):
+    """The command as given cannot be carried out; the message says why and what to do."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error in one line, with a hint where it is not one that a user can mend."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    expected = isinstance(error, UsageError | ValueError | TypeError | OSError)
+    return text if expected else f"{type(error).__name__}: {text} (run again with --debug for details)"
+
+
+def load(name: str) -> Model:
+    """Return a model of the library or a path; a name or path that is not there is bad usage."""
+    from napari_resformer.model.file import ModelFileError
+    from napari_resformer.model.library import load_model
+
+    try:
+        return load_model(name)
+    except ModelFileError:
+        raise
+    except (ValueError, FileNotFoundError) as error:
+        raise UsageError(str(error)) from error
+
+
+def checked(check: Callable[[], object]) -> None:
+    """Do something whose refusal is bad usage."""
+    try:
+        check()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def print_notice(model: Model) -> None:
+    """Print what must be said beside a model's scores."""
+    if model.card.notice:
+        print(model.card.notice)
+
+
+def refuse_existing(paths: Sequence[Path], *, overwrite: bool) -> None:
+    """Refuse to write where something is already."""
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise FileExistsError(f"{existing[0]} exists ({len(existing)} such file(s)); choose another place or add --overwrite")
+
+
+def comma_list(text: str) -> tuple[str, ...]:
+    """Parse ``a,b,c``."""
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list; separate entries by commas")
+    return parts
+
+
+def positive(text: str) -> float:
+    """Parse a number above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def count(text: str) -> int:
+    """Parse a whole number from 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def pixel_size(text: str) -> tuple[float, float]:
+    """Parse ``UM`` or ``Y,X``, in micrometres."""
+    sizes = [positive(part) for part in text.split(",")]
+    if len(sizes) > 2:
+        raise argparse.ArgumentTypeError(f"{text} has {len(sizes)} numbers; give one, or two for Y,X")
+    return sizes[0], sizes[-1]
