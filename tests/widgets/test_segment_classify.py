@@ -415,7 +415,7 @@ def test_run_turns_into_cancel(qtbot: Any, make_widget: Any, slow_job: Any) -> N
 def test_a_double_click_cancels_and_starts_nothing_twice(
     qtbot: Any, make_widget: Any, slow_job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_resformer.widgets import segment_classify
+    from napari_resformer.widgets import activity
 
     viewer = ViewerModel()
     add_image(viewer, "gray")
@@ -423,13 +423,13 @@ def test_a_double_click_cancels_and_starts_nothing_twice(
     made = []
 
     def progress(**options: Any) -> Any:  # in a window napari processes events while it makes one
-        made.append(segment_classify_progress(**options))
+        made.append(real_progress(**options))
         if len(made) == 1:
             widget.run.native.click()
         return made[-1]
 
-    segment_classify_progress = segment_classify.progress
-    monkeypatch.setattr(segment_classify, "progress", progress)
+    real_progress = activity.progress
+    monkeypatch.setattr(activity, "progress", progress)
     widget.run.native.click()
     qtbot.waitUntil(lambda: not widget.busy, timeout=20_000)
     assert len(made) == 1

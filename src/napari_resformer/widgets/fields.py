@@ -57,11 +57,16 @@ def make_fields(layers: Any, models: Any, regions: Any, device: str) -> list[Any
         ),
         PushButton(name="run", text=RUN, tooltip="Segment and classify the image. Press again to cancel."),
     ]
+    narrow(fields)
+    return fields
+
+
+def narrow(fields: list[Any]) -> None:
+    """Let fields be narrow: a long name must not decide how narrow the dock can be."""
     for field in fields:
-        if isinstance(field.native, QComboBox):  # a long name must not decide how narrow the dock can be
+        if isinstance(field.native, QComboBox):
             field.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             field.native.setMinimumContentsLength(6)
-    return fields
 
 
 def align_labels(*forms: QWidget) -> None:

@@ -3,46 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import CheckBox, ComboBox, Container, LineEdit, PushButton, SpinBox
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QLabel, QProgressBar, QPushButton
+from magicgui.widgets import CheckBox, ComboBox, LineEdit, PushButton, SpinBox
+from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton
 from superqt import QCollapsible
 
 from napari_resformer.events import EpochDone, Failed, Finished, Progress, StepDone
 from napari_resformer.model.library import ModelEntry, list_models
 from napari_resformer.widgets import fields, news, train_fields
-from napari_resformer.widgets.activity import Activity
 from napari_resformer.widgets.annotating import Annotating
-from napari_resformer.widgets.annotation import fitting_classes, give_class
+from napari_resformer.widgets.annotation import give_class
 from napari_resformer.widgets.class_field import ClassField
-from napari_resformer.widgets.lifetime import Lifetime
-from napari_resformer.widgets.pairs import PairRow, RowState, mask_data
+from napari_resformer.widgets.dock import JobDock, Start
 from napari_resformer.widgets.pairs_table import Pairs
 from napari_resformer.widgets.preview import Preview, PreviewLayer, PreviewTarget
 from napari_resformer.widgets.settings import read_settings
 from napari_resformer.widgets.timing import Stopwatch, duration
-from napari_resformer.widgets.train_fields import CANCEL, CANCELLING, RESUME, RUN, SCRATCH
+from napari_resformer.widgets.train_fields import RESUME, SCRATCH
 from napari_resformer.widgets.train_jobs import (
     Begun,
     NoPreview,
     Outlook,
-    PairData,
     Trained,
-    TrainRequest,
     Watched,
-    check_name_is_free,
-    model_path,
     outlook_job,
     save_job,
     train_job,
     warm_up_training,
 )
+from napari_resformer.widgets.train_request import PairData, TrainRequest, check_name_is_free, model_path, pair_data
 from napari_resformer.widgets.training_panel import TrainingPanel
 from napari_resformer.widgets.worker import Job, in_words
 
@@ -59,7 +51,7 @@ _LATER = "Choose a smaller crop or batch, or the CPU as the device, or close oth
 _CHECK = "Check the table of pairs and the options."
 
 
-class FineTune(Container[Any]):
+class FineTune(JobDock):
     """Train a model on image layers with their labels and classes.
 
     Parameters
@@ -86,57 +78,31 @@ class FineTune(Container[Any]):
     start_anew: PushButton
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self._viewer = napari_viewer
-        self._attached = False
+        super().__init__(napari_viewer, _DELAY)
         self._entries: dict[str, ModelEntry] = {}
-        self._job: Job | None = None
-        self._look: Job | None = None
-        self._warm_up: Job | None = None
-        self._answer: Failed | Finished[Any] | None = None
-        self._refusal = ""
         self._watched = Watched()
         self._preview = PreviewLayer(self._viewer)
         self._stopwatch = Stopwatch()
         self._epoch_seconds: tuple[Any, float] | None = None
-        self._activity: Activity | None = None
         self._saving: Path | None = None
         self._running: tuple[int, Any] = (1, None)  # epochs, and what their time depends on
         self._trained = self._epoch_words = ""
         settings = read_settings()
         self.more = train_fields.make_options(settings.device)
-        self._bar, self._panel, self._class_field = QProgressBar(), TrainingPanel(), ClassField()
+        self._panel, self._class_field = TrainingPanel(self._message), ClassField()
         self._save, self._folded = QPushButton("Save as data folder …"), QCollapsible("More options", collapsedIcon="▶")
         self.append(Pairs(self._viewer, self._model_classes))
         self.extend(train_fields.make_fields(self._model_choices))
         self.extend(train_fields.make_buttons())
-        self._timer = QTimer(self.native)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._look_at_samples)
         self._annotating = Annotating(self._viewer, self.pairs, self._class_field, self.native)
         self._lay_out()
         self.reset_choices()
         if settings.model in self._entries:
             self.model.value = settings.model
         self._connect_fields()
-        lifetime = Lifetime(self.native)
-        lifetime.first_shown.connect(self._first_shown)
-        lifetime.docked.connect(self._attach)
-        lifetime.undocked.connect(self._detach)
-        self.native.destroyed.connect(self._detach)
-        self._attach()
+        self._begin_life()
 
     # --------------------------------------------------------------------------------------------------- for scripts
-    @property
-    def busy(self) -> bool:
-        """Whether a training, or the writing of a data folder, is running."""
-        return self._job is not None
-
-    @property
-    def message(self) -> str:
-        """What went wrong or well last, in words; empty when there is nothing to say."""
-        return self._panel.message.words
-
     @property
     def plan_text(self) -> str:
         """What Run will learn from and what to mind, in words; empty while that is not known."""
@@ -192,7 +158,6 @@ class FineTune(Container[Any]):
         layout.insertWidget(1, self._class_field)
         layout.insertWidget(2, self._save)
         layout.insertWidget(layout.count() - 2, self._folded)
-        self._bar.hide()
         layout.addWidget(self._bar)
         layout.addWidget(self._panel, 1)
         self.native.setMinimumWidth(260)
@@ -203,64 +168,32 @@ class FineTune(Container[Any]):
         self.model_name.changed.connect(self._name_changed)
         for one in (self.epochs, self.mask_names, self.replace, *self.more):
             one.changed.connect(self._field_changed)
-        self.run.changed.connect(self._press)
         self.start_anew.changed.connect(self._press_anew)
         self._annotating.shown_changed.connect(self._watch_shown)
         self._annotating.painted.connect(partial(self._look_later, _PAINT_DELAY))
         self._annotating.moved.connect(self._look_later)
         self._panel.summary.open_pressed.connect(self._open_model)
 
-    def _attach(self) -> None:
-        """Listen to the viewer."""
-        if self._attached:
-            return
-        self._attached = True
-        for emitter, slot in self._connections():
-            emitter.connect(slot)
+    def _connections(self) -> list[tuple[Any, Any]]:
+        return [*super()._connections(), (self._viewer.layers.events.removed, self._preview.removed)]
+
+    def _follow(self) -> None:
         self.reset_choices()
         self._annotating.attach()
         self._model_changed()
         self._name_changed()
-        self._use_theme()
 
-    def _detach(self, *_: Any) -> None:
-        """Let go of viewer and jobs, once the dock is closed; Qt's part of the widget may be gone already."""
-        if not self._attached:
-            return
-        self._attached = False
-        for emitter, slot in self._connections():
-            emitter.disconnect(slot)
+    def _unfollow(self) -> None:
         self._annotating.detach()
-        jobs = self._job, self._look, self._warm_up
-        self._job = self._look = self._warm_up = None
-        for job in jobs:
-            with suppress(RuntimeError):  # deleted: then it was cancelled too, or is over
-                if job is not None:
-                    job.discard()
         self._stop_preview()
-        self._close_activity()
-        with suppress(RuntimeError):
-            self._timer.stop()
-            self._idle()
-
-    def _connections(self) -> list[tuple[Any, Any]]:
-        return [
-            (self._viewer.layers.events.removed, self._preview.removed),
-            (self._viewer.events.theme, self._use_theme),
-            (news.library.changed, self.reset_choices),
-        ]
 
     def _first_shown(self) -> None:
-        """Load torch now that the widget is on the screen, rather than when Run is pressed."""
         fields.align_labels(self.native, self.more.native)
         if self._attached:
             self._warm_up = Job(warm_up_training, self.native)
 
-    def _use_theme(self, *_: Any) -> None:
-        from napari.utils.theme import get_theme
-
-        with suppress(KeyError, ValueError, AttributeError):  # a theme of somebody's: the palette's colour does
-            self._panel.set_accent(get_theme(str(self._viewer.theme)).current.as_hex())
+    def _set_accent(self, colour: str) -> None:
+        self._panel.set_accent(colour)
 
     # --------------------------------------------------------------------------------------------------------- fields
     def reset_choices(self, *_: Any) -> None:
@@ -297,11 +230,8 @@ class FineTune(Container[Any]):
         self._field_changed()
 
     def _field_changed(self, *_: Any) -> None:
-        """Look at the samples anew; the news of the last run are old. A refusal stays until the new look is done."""
-        if not self.busy and self.message != self._refusal:
-            self._say("")
+        super()._field_changed()
         self._show_cost()
-        self._look_later()
 
     def _show_cost(self) -> None:
         """Tell what the epochs will cost, once a run like this was measured."""
@@ -327,17 +257,7 @@ class FineTune(Container[Any]):
         )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------------- pre-flight
-    def _look_later(self, delay: int = _DELAY) -> None:
-        """Look once nothing has changed for a moment; a look that is under way is out of date."""
-        if self._look is not None:
-            self._look.discard()
-            self._look = None
-        if self._attached:
-            self._timer.start(delay)
-
-    def _look_at_samples(self) -> None:
-        if not self._attached or self.busy:
-            return
+    def _look_ahead(self) -> None:
         self._offer_to_replace()
         try:
             request = self._request()
@@ -347,9 +267,7 @@ class FineTune(Container[Any]):
             self._panel.show_words([_NO_PAIRS] if nothing else ())
             self._offer_resume(0)
             return
-        self._look = Job(partial(outlook_job, request), self.native)
-        self._look.happened.connect(self._looked)
-        self._look.ended.connect(self._look_ended)
+        self._start_look(partial(outlook_job, request), self._looked)
 
     def _looked(self, event: Any) -> None:
         if isinstance(event, Failed):
@@ -361,14 +279,6 @@ class FineTune(Container[Any]):
             self._panel.show_outlook(outlook)
             self._refuse(" ".join(f"This cannot run: {refusal}." for refusal in outlook.refusals))
             self._offer_resume(outlook.resumable)
-
-    def _look_ended(self) -> None:
-        self._look = None
-
-    def _refuse(self, refusal: str) -> None:
-        if refusal or self.message == self._refusal:  # other news, such as a failed run, stay until the next run
-            self._say(refusal, warning=True)
-        self._refusal = refusal
 
     def _offer_to_replace(self) -> None:
         name = self.model_name.value.strip()
@@ -387,7 +297,7 @@ class FineTune(Container[Any]):
         used = [(row, state) for row, state in zip(self.pairs.value, self.pairs.states, strict=True) if row.use]
         if not used:
             raise ValueError(f"no image is ticked. {_NO_PAIRS}")
-        data = _pair_data(used)
+        data = pair_data(used)
         name = self.model_name.value.strip()
         if fault := train_fields.name_fault(name):
             raise ValueError(fault)
@@ -427,15 +337,11 @@ class FineTune(Container[Any]):
         found = [(row, state) for row, state in rows if row.labels is not None or state.classified]
         if not found:
             raise ValueError(f"nothing is annotated. {_NO_PAIRS}")
-        return _pair_data(found)
+        return pair_data(found)
 
     # ------------------------------------------------------------------------------------------------------------ run
-    def _press(self, *_: Any) -> None:
-        if self._job is not None:
-            self._job.cancel()
-            self.run.enabled, self.run.text = False, CANCELLING
-        else:
-            self._train(anew=False)
+    def _begin_run(self) -> None:
+        self._train(anew=False)
 
     def _press_anew(self, *_: Any) -> None:
         if self._job is None:
@@ -475,30 +381,15 @@ class FineTune(Container[Any]):
         self._preview.end()
         self._watched.target = None
 
-    def _start(self, start: Any, words: str) -> None:
-        self._look_later()
-        self._timer.stop()
-        self._answer = None
-        self._say("")
-        self.run.text = CANCEL
+    def _start(self, start: Start, words: str) -> None:
         self.start_anew.visible = False
         self._save.hide()
         self.pairs.set_compact(True)
-        self._bar.setRange(0, 0)
-        self._bar.setFormat("Preparing")
-        self._bar.show()
-        self._job = job = Job(start, self.native)
-        job.happened.connect(self._on_event)
-        job.ended.connect(self._on_ended)
-        activity = Activity(words)  # napari processes events meanwhile
-        if self._job is job:
-            self._activity = activity
-        else:
-            activity.close()
+        super()._start(start, words)
 
     def _on_event(self, event: Any) -> None:
-        if isinstance(event, Progress):
-            self._show_progress(event)
+        if isinstance(event, Progress) and "validation" in event.unit:  # the bar stays where the steps have brought it
+            self._bar.setFormat(f"{self._epoch_words}: {event.unit} {event.done} of {event.total}")
         elif isinstance(event, StepDone):
             self._show_step(event)
         elif isinstance(event, EpochDone):
@@ -510,8 +401,8 @@ class FineTune(Container[Any]):
             self._show_preview(event)
         elif isinstance(event, NoPreview):
             self._panel.notes.say(f"No preview: {event.reason}")
-        elif isinstance(event, Failed | Finished):
-            self._answer = event
+        else:
+            super()._on_event(event)
 
     def _show_preview(self, preview: Preview) -> None:
         self._panel.notes.say("")
@@ -522,14 +413,6 @@ class FineTune(Container[Any]):
             self._preview.end()
         if not self._preview.wanted:  # the user has removed it
             self._watched.target = None
-
-    def _show_progress(self, event: Progress) -> None:
-        if "validation" in event.unit:
-            self._bar.setFormat(f"{self._epoch_words}: {event.unit} {event.done} of {event.total}")
-        else:
-            self._bar.setRange(0, event.total)
-            self._bar.setValue(event.done)
-            self._bar.setFormat(f"{event.unit} %v of %m")
 
     def _show_step(self, event: StepDone) -> None:
         self._stopwatch.step(event, time.monotonic())
@@ -545,8 +428,7 @@ class FineTune(Container[Any]):
             whole = duration(each * event.epochs)
             self._panel.time.say(f"{event.epochs} epochs take about {whole}, {duration(each)} each; {duration(remaining)} to go.")
 
-    def _on_ended(self, cancelled: bool) -> None:
-        answer, self._answer = self._answer, None
+    def _show_answer(self, answer: Failed | Finished[Any] | None, *, cancelled: bool) -> None:
         if isinstance(answer, Failed):
             self._say(in_words(answer.error, memory=_LATER, otherwise=_CHECK), warning=True)
         elif isinstance(answer, Finished) and isinstance(answer.result, Trained):
@@ -555,7 +437,6 @@ class FineTune(Container[Any]):
             self._say(f"Saved in {answer.result}.")
         elif cancelled:
             self._say(self._cancelled())
-        self._finish()
 
     def _cancelled(self) -> str:
         if self._saving is not None:
@@ -571,34 +452,21 @@ class FineTune(Container[Any]):
         news.library.changed.emit(trained.name)
 
     def _finish(self) -> None:
-        """Be ready for the next run."""
-        self._job = None
         self._stop_preview()
         if (each := self._stopwatch.epoch_seconds) is not None:
             self._epoch_seconds = (self._running[1], each)
-        self._close_activity()
-        self._idle()
+        super()._finish()
         self._show_cost()
-        self._look_later()
 
     def _idle(self) -> None:
-        self.run.text, self.run.enabled = RUN, True
+        super()._idle()
         self._save.show()
         self.pairs.set_compact(False)
-        self._bar.hide()
 
     def _offer_resume(self, epochs: int) -> None:
         if not self.busy:
-            self.run.text = RESUME if epochs else RUN
+            self.run.text = RESUME if epochs else fields.RUN
             self.start_anew.visible = bool(epochs)
-
-    def _close_activity(self) -> None:
-        activity, self._activity = self._activity, None
-        if activity is not None:
-            activity.close()
-
-    def _say(self, words: str, *, warning: bool = False) -> None:
-        self._panel.message.say(words, warning=warning)
 
     # ------------------------------------------------------------------------------------------------------- the buttons
     def _choose_folder(self) -> None:
@@ -614,21 +482,3 @@ class FineTune(Container[Any]):
         _, widget = window.add_plugin_dock_widget(PLUGIN, "Segment & Classify")
         widget.reset_choices()
         widget.model.value = self._trained
-
-
-def _pair_data(rows: Sequence[tuple[PairRow, RowState]]) -> tuple[PairData, ...]:
-    """Take from layers what a job needs.
-
-    Raises
-    ------
-    ValueError
-        If a row cannot be used.
-    """
-    if trouble := [state.trouble for _, state in rows if state.trouble]:
-        raise ValueError("; ".join(trouble))
-    data = []
-    for row, state in rows:
-        assert state.image is not None, "a row without trouble has its axes"
-        labels = None if row.labels is None else mask_data(state.image, row.labels)
-        data.append(PairData(state.image, labels, fitting_classes(row.image, state.image)))
-    return tuple(data)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_resformer.images.image import Image, from_array
 from napari_resformer.widgets.colours import OPACITY, mask_colormap
-from napari_resformer.widgets.result_layer import METADATA_KEY
+from napari_resformer.widgets.result_layer import METADATA_KEY, Placed, frame_of, geometry, put
 
 if TYPE_CHECKING:
     from napari_resformer.model.file import Model
@@ -148,7 +148,7 @@ class PreviewLayer:
         metadata = {METADATA_KEY: {"format": 1, "preview": {"image": image_layer.name, "epoch": preview.epoch}}}
         old, self._layer = self._layer, None  # replacing it is no removal by the user
         if old is not None and old.ndim == data.ndim:
-            _refresh(old, data, place)
+            put(old, data, place)
             old.name, old.metadata = f"{image_layer.name} · preview", metadata
             self._layer = old
             return
@@ -167,14 +167,6 @@ class PreviewLayer:
         if active is not None:
             viewer.layers.selection.active = active
         self._layer = next(one for one in viewer.layers if one == added)
-
-
-def _refresh(layer: Any, data: NDArray[np.uint8], place: dict[str, Any]) -> None:
-    layer.data = data
-    for attribute, value in place.items():
-        now = getattr(layer, attribute)
-        if not np.array_equal(getattr(now, "affine_matrix", now), value):
-            setattr(layer, attribute, value)
 
 
 def _middle(length: int, shown: int) -> slice:
@@ -196,23 +188,6 @@ def _laid_out(preview: Preview, layer: Any) -> tuple[NDArray[np.uint8], dict[str
     shape = tuple(size.get(axes[number], 1) for number in kept)
     planar = tuple(size[axis] if axis in "YX" else 1 for axis in (axes[number] for number in kept))
     mask = preview.mask if axes.index("Y") < axes.index("X") else preview.mask.T
-    corner = np.asarray(layer.affine.inverse(layer.data_to_world([start.get(axis, 0) for axis in axes])))
-    return np.broadcast_to(mask.reshape(planar), shape), _geometry(layer, kept, corner)
-
-
-def _geometry(layer: Any, kept: list[int], corner: NDArray[Any]) -> dict[str, Any]:
-    """Return a layer's geometry along some of its axes, moved to a corner."""
-    block, affine = np.ix_(kept, kept), np.ix_([*kept, layer.ndim], [*kept, layer.ndim])
-    shear = np.asarray(layer.shear)
-    if shear.ndim == 1:  # napari gives the entries above the diagonal alone where that is enough
-        above, shear = shear, np.eye(layer.ndim)
-        shear[np.triu_indices(layer.ndim, 1)] = above
-    return {
-        "scale": np.asarray(layer.scale)[kept],
-        "translate": corner[kept],
-        "rotate": np.asarray(layer.rotate)[block],
-        "shear": shear[block],
-        "affine": np.asarray(layer.affine.affine_matrix)[affine],
-        "units": tuple(layer.units[axis] for axis in kept),
-        "axis_labels": tuple(layer.axis_labels[axis] for axis in kept),
-    }
+    data = np.broadcast_to(mask.reshape(planar), shape)
+    placed = Placed(data, axes, dropped, (1.0,) * len(axes), tuple(start.get(axis, 0) for axis in axes))
+    return data, geometry(frame_of(layer), placed)

@@ -379,14 +379,18 @@ def _replace(old: Any, labels: LabelsData, stored: dict[str, Any], place: dict[s
     before = old.metadata[METADATA_KEY]
     if old.name == _name(before):  # else the user has given it another
         old.name = _name(stored)
-    old.data = labels.placed.data
-    for attribute, value in place.items():
-        now = getattr(old, attribute)
-        same = np.array_equal(getattr(now, "affine_matrix", now), value)
-        if not same:
-            setattr(old, attribute, value)
+    put(old, labels.placed.data, place)
     old.features = labels.features
     old.metadata = {METADATA_KEY: stored}
+
+
+def put(layer: Any, data: Any, place: dict[str, Any]) -> None:
+    """Give a layer other data and another place; what is the same already is not set, since napari draws anew for each."""
+    layer.data = data
+    for attribute, value in place.items():
+        now = getattr(layer, attribute)
+        if not np.array_equal(getattr(now, "affine_matrix", now), value):
+            setattr(layer, attribute, value)
 
 
 def _name(stored: dict[str, Any]) -> str:

@@ -7,23 +7,22 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QEvent, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QHelpEvent, QPainter, QPaintEvent, QPalette
-from qtpy.QtWidgets import QSizePolicy, QToolTip, QVBoxLayout, QWidget
+from qtpy.QtGui import QColor, QHelpEvent, QPainter, QPaintEvent
+from qtpy.QtWidgets import QToolTip, QVBoxLayout, QWidget
 
+from napari_resformer.widgets.accent import Accented
 from napari_resformer.widgets.result_layer import stored_result
 from napari_resformer.widgets.text import Paragraph
 
 _INDENT = 5  # pixels; as the words around
 
 
-class ScoreBars(QWidget):
+class ScoreBars(Accented):
     """One horizontal bar a class, largest first."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.scores: list[tuple[str, float]] = []
-        self._accent: QColor | None = None
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def set_scores(self, scores: Sequence[tuple[str, float]]) -> None:
         """Show other scores, 0 to 1."""
@@ -31,11 +30,6 @@ class ScoreBars(QWidget):
         self.setAccessibleName("Scores")
         self.setAccessibleDescription(", ".join(f"{name} {percent(score)}" for name, score in self.scores))
         self.updateGeometry()
-        self.update()
-
-    def set_accent(self, colour: str | None) -> None:
-        """Paint the bars in this colour; in the palette's highlight if None."""
-        self._accent = QColor(colour) if colour else None
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's own name
@@ -64,8 +58,7 @@ class ScoreBars(QWidget):
         """Paint name, percentage and bar of each class."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        ink = self.palette().color(QPalette.ColorRole.WindowText)
-        accent = self._accent or self.palette().color(QPalette.ColorRole.Highlight)
+        ink, accent = self.ink, self.accent
         groove, quiet = QColor(ink), QColor(accent)
         groove.setAlphaF(0.14)
         quiet.setAlphaF(0.6)

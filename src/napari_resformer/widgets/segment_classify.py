@@ -7,17 +7,15 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, LineEdit, PushButton
-from napari.utils import progress
+from magicgui.widgets import ComboBox, LineEdit, PushButton
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFrame, QProgressBar, QScrollArea, QVBoxLayout, QWidget
 
 from napari_resformer.events import Failed, Finished, Progress
 from napari_resformer.images.layers import from_layer
 from napari_resformer.model.library import ModelEntry, list_models
-from napari_resformer.widgets import fields, news
+from napari_resformer.widgets import fields
+from napari_resformer.widgets.dock import JobDock
 from napari_resformer.widgets.jobs import Request, plan_job, predict_job, warm_up
-from napari_resformer.widgets.lifetime import Lifetime
 from napari_resformer.widgets.region import WHOLE, Region, region_choices, take_region
 from napari_resformer.widgets.result_layer import (
     Frame,
@@ -31,7 +29,7 @@ from napari_resformer.widgets.result_layer import (
 )
 from napari_resformer.widgets.scores import ScorePanel, plane_index
 from napari_resformer.widgets.settings import read_settings
-from napari_resformer.widgets.text import Lines, Message
+from napari_resformer.widgets.text import Lines, ScrollingWords
 from napari_resformer.widgets.worker import Job, in_words
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ _PLANNED_BY = ("data", "axis_labels", "scale", "units")  # events of a layer tha
 _NO_IMAGE = "Open an image, or take one from File > Open Sample > ResFormer."
 
 
-class SegmentClassify(Container[Any]):
+class SegmentClassify(JobDock):
     """Segment and classify the chosen image layer.
 
     Parameters
@@ -66,71 +64,46 @@ class SegmentClassify(Container[Any]):
     run: PushButton
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self._viewer = napari_viewer
-        self._attached = False
+        super().__init__(napari_viewer, _PLAN_DELAY)
         self._entries: dict[str, ModelEntry] = {}
         self._typed: dict[Any, str] = {}  # axes that the user typed, by the layer's id
         self._zooms: dict[Any, str] = {}  # and zooms
         self._watched: Any = None
-        self._job: Job | None = None
         self._running_on: Any = None
-        self._answer: Failed | Finished[LabelsData] | None = None
-        self._plan_job: Job | None = None
-        self._warm_up: Job | None = None
-        self._refusal = ""
         self._growing: Any = None  # the layer of a mask that is being made
         self._frame: Frame | None = None  # where the image lay when the run began
         self._changed = False  # whether its layer got other data since
         self._shown: Any = None
-        self._activity: Any = None
         settings = read_settings()
         # Appended one by one, since only then magicgui makes their labels equally wide.
         self.extend(fields.make_fields(self._image_choices, self._model_choices, self._region_choices, settings.device))
-        self._bar, self._message, self._scores, self._plan = QProgressBar(), Message(), ScorePanel(), Lines()
-        self._lay_out()
+        self.zoom.native.setPlaceholderText("by pixel size")
+        self._scores, self._plan = ScorePanel(), Lines()
+        layout = self.native.layout()
+        layout.addWidget(self._bar)
+        layout.addWidget(ScrollingWords((self._message, self._scores, self._plan)), 1)  # Run stays in sight
+        self.native.setMinimumWidth(240)
         if settings.model in self._entries:
             self.model.value = settings.model
-        self._timer = QTimer(self.native)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_PLAN_DELAY)
-        self._timer.timeout.connect(self._make_plan)
         self._refresh = QTimer(self.native)
         self._refresh.setInterval(_REFRESH)
         self._refresh.timeout.connect(self._show_growth)
-        self._look = QTimer(self.native)
-        self._look.setSingleShot(True)
-        self._look.setInterval(_PLAN_DELAY)
-        self._look.timeout.connect(self._sight_changed)
+        self._sight = QTimer(self.native)
+        self._sight.setSingleShot(True)
+        self._sight.setInterval(_PLAN_DELAY)
+        self._sight.timeout.connect(self._sight_changed)
         self.image.changed.connect(self._image_changed)
         self.region.changed.connect(self._field_changed)
         self.model.changed.connect(self._model_changed)
         self.axes.changed.connect(self._axes_changed)
         self.zoom.changed.connect(self._zoom_changed)
-        self.zoom.native.setPlaceholderText("by pixel size")
         self.device.changed.connect(self._field_changed)
-        self.run.changed.connect(self._press)
-        lifetime = Lifetime(self.native)
-        lifetime.first_shown.connect(self._first_shown)
-        lifetime.docked.connect(self._attach)
-        lifetime.undocked.connect(self._detach)
-        self.native.destroyed.connect(self._detach)
-        self._attach()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a prediction is running."""
-        return self._job is not None
+        self._begin_life()
 
     @property
     def plan_text(self) -> str:
         """What Run will do, in words; empty while that is not known."""
         return "\n".join(self._plan.words)
-
-    @property
-    def message(self) -> str:
-        """What went wrong or well last, in words; empty when there is nothing to say."""
-        return self._message.words
 
     def reset_choices(self, *_: Any) -> None:
         """Offer the layers and models that there are now; what was chosen stays chosen."""
@@ -148,92 +121,44 @@ class SegmentClassify(Container[Any]):
         if self.model.value != model:
             self._model_changed()
 
-    # -------------------------------------------------------------------------------------------------- looks and life
-    def _lay_out(self) -> None:
-        """Put progress and words below the fields; the words scroll, Run stays in sight."""
-        self._bar.hide()
-        page, area = QWidget(), QScrollArea()
-        words = QVBoxLayout(page)
-        words.setContentsMargins(0, 0, 4, 0)
-        words.setSpacing(10)
-        for part in (self._message, self._scores, self._plan):
-            words.addWidget(part)
-        words.addStretch(1)
-        area.setWidget(page)
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setMinimumHeight(80)
-        area.setMinimumWidth(1)
-        layout = self.native.layout()
-        layout.addWidget(self._bar)
-        layout.addWidget(area, 1)
-        self.native.setMinimumWidth(240)
-
-    def _attach(self) -> None:
-        """Listen to the viewer."""
-        if self._attached:
-            return
-        self._attached = True
-        for emitter, slot in self._connections():
-            emitter.connect(slot)
+    # ----------------------------------------------------------------------------------------------------------- life
+    def _follow(self) -> None:
         self.reset_choices()
         self._image_changed()
         self._model_changed()
-        self._use_theme()
         self._active_changed()
 
-    def _detach(self, *_: Any) -> None:
-        """Let go of viewer and jobs, once the dock is closed; Qt's part of the widget may be gone already."""
-        if not self._attached:
-            return
-        self._attached = False
-        for emitter, slot in self._connections():
-            emitter.disconnect(slot)
+    def _unfollow(self) -> None:
         self._watch(None)
-        jobs = self._job, self._plan_job, self._warm_up
-        self._job = self._plan_job = self._warm_up = None
-        for job in jobs:
-            with suppress(RuntimeError):  # deleted: then it was cancelled too, or is over
-                if job is not None:
-                    job.discard()
-        with suppress(RuntimeError):  # the activity dock goes with its window
-            self._close_activity()
         self._watch_run(None)
         self._growing = self._shown = None
         with suppress(RuntimeError):
-            self._timer.stop()
-            self._look.stop()
-            self._idle()
+            self._sight.stop()
 
     def _connections(self) -> list[tuple[Any, Any]]:
         viewer = self._viewer
         layers = viewer.layers.events
         camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it
         return [
+            *super()._connections(),
             (layers.inserted, self.reset_choices),
             (layers.removed, self._removed),
             (layers.reordered, self.reset_choices),
             (layers.renamed, self.reset_choices),
             (viewer.layers.selection.events.active, self._active_changed),
             (viewer.dims.events.current_step, self._step_changed),
-            (viewer.dims.events.ndisplay, self._look_later),
-            (camera.events.center, self._look_later),
-            (camera.events.zoom, self._look_later),
-            (viewer.events.theme, self._use_theme),
-            (news.library.changed, self.reset_choices),
+            (viewer.dims.events.ndisplay, self._sight_later),
+            (camera.events.center, self._sight_later),
+            (camera.events.zoom, self._sight_later),
         ]
 
     def _first_shown(self) -> None:
-        """Load torch now that the widget is on the screen, rather than when Run is pressed."""
         fields.align_labels(self.native)  # with the fonts of the theme
         if self._attached and self.model.value is not None:
             self._warm_up = Job(partial(warm_up, self.model.value, self.device.value), self.native)
 
-    def _use_theme(self, *_: Any) -> None:
-        from napari.utils.theme import get_theme
-
-        with suppress(KeyError, ValueError, AttributeError):  # a theme of somebody's: the palette's colour does
-            self._scores.bars.set_accent(get_theme(str(self._viewer.theme)).current.as_hex())
+    def _set_accent(self, colour: str) -> None:
+        self._scores.bars.set_accent(colour)
 
     # --------------------------------------------------------------------------------------------------------- fields
     def _image_choices(self, _: Any = None) -> list[Any]:
@@ -261,10 +186,10 @@ class SegmentClassify(Container[Any]):
             self.region.value = chosen if chosen in self.region.choices else WHOLE
         self.region.visible = len(self.region.choices) > 1
 
-    def _look_later(self, *_: Any) -> None:
-        """Look what is in sight once the camera rests."""
+    def _sight_later(self, *_: Any) -> None:
+        """See what is in sight once the camera rests."""
         if self._attached:
-            self._look.start()
+            self._sight.start()
 
     def _sight_changed(self) -> None:
         if not self._attached:
@@ -316,12 +241,6 @@ class SegmentClassify(Container[Any]):
         self.model.tooltip = fields.model_tooltip(entry.card if entry else None)
         self._field_changed()
 
-    def _field_changed(self, *_: Any) -> None:
-        """Plan anew; the news of the last run are old. A refusal stays until the new plan is there."""
-        if not self.busy and self.message != self._refusal:
-            self._message.say("")
-        self._plan_later()
-
     def _watch(self, layer: Any) -> None:
         """Listen to the chosen layer, and no more to the one before."""
         for connect, one in (("disconnect", self._watched), ("connect", layer)):
@@ -340,21 +259,11 @@ class SegmentClassify(Container[Any]):
         self.reset_choices()
         if event.value is self._running_on and self._job is not None:
             self._job.discard()
-            self._message.say("The image was removed, so the run was cancelled.", warning=True)
+            self._say("The image was removed, so the run was cancelled.", warning=True)
             self._finish()
 
     # ----------------------------------------------------------------------------------------------------------- plan
-    def _plan_later(self, *_: Any) -> None:
-        """Plan once nothing has changed for a moment; a plan that is being made is out of date."""
-        if self._plan_job is not None:
-            self._plan_job.discard()
-            self._plan_job = None
-        if self._attached:
-            self._timer.start()
-
-    def _make_plan(self) -> None:
-        if not self._attached or self.busy:
-            return
+    def _look_ahead(self) -> None:
         if self.image.value is None:
             self._show_plan((_NO_IMAGE,), heading="")
             return
@@ -363,9 +272,7 @@ class SegmentClassify(Container[Any]):
         except (ValueError, TypeError) as error:
             self._show_plan((), refusal=in_words(error))
             return
-        self._plan_job = Job(partial(plan_job, request), self.native)
-        self._plan_job.happened.connect(self._planned)
-        self._plan_job.ended.connect(self._plan_ended)
+        self._start_look(partial(plan_job, request), self._planned)
 
     def _planned(self, event: Any) -> None:
         if isinstance(event, Failed):
@@ -373,14 +280,9 @@ class SegmentClassify(Container[Any]):
         elif isinstance(event, Finished) and event.result is not None:
             self._show_plan(event.result)
 
-    def _plan_ended(self) -> None:
-        self._plan_job = None
-
     def _show_plan(self, lines: Sequence[str], *, heading: str = "Run will do this", refusal: str = "") -> None:
         self._plan.say(lines, heading if lines else "")
-        if refusal or self.message == self._refusal:  # other news, such as a failed run, stay until the next run
-            self._message.say(refusal, warning=True)
-        self._refusal = refusal
+        self._refuse(refusal)
 
     def _request(self) -> Request:
         """Take from the fields what a job needs.
@@ -405,59 +307,34 @@ class SegmentClassify(Container[Any]):
         )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------------------ run
-    def _press(self, *_: Any) -> None:
-        if self._job is not None:
-            self._job.cancel()
-            self.run.enabled, self.run.text = False, fields.CANCELLING
-            return
+    def _begin_run(self) -> None:
         try:
             request = self._request()
         except (ValueError, TypeError) as error:
-            self._message.say(in_words(error), warning=True)
+            self._say(in_words(error), warning=True)
             return
-        self._plan_later()
-        self._timer.stop()
         layer = self.image.value
         earlier = earlier_results(self._viewer.layers, layer, request.model, request.region.name)
-        self._answer = self._growing = None
+        self._growing = None
         self._watch_run(layer)
-        self._message.say("")
-        self.run.text = fields.CANCEL
-        self._bar.setRange(0, 0)  # how many tiles there are is known a moment later
-        self._bar.setFormat("Preparing")
-        self._bar.show()
-        self._job = job = Job(partial(predict_job, request, earlier), self.native)
-        job.happened.connect(self._on_event)
-        job.ended.connect(self._on_ended)
-        activity = progress(total=0, desc=f"{request.model}: {layer.name}")  # napari processes events meanwhile
-        if self._job is job:
-            self._activity = activity
-        else:
-            activity.close()
+        self._start(partial(predict_job, request, earlier), f"{request.model}: {layer.name}")
 
     def _on_event(self, event: Any) -> None:
-        if isinstance(event, Progress):
-            self._bar.setRange(0, event.total)
-            self._bar.setValue(event.done)
-            self._bar.setFormat(f"{event.unit} %v of %m")
-            activity = self._activity
-            if activity is not None and event.done > activity.n:
-                activity.total = event.total
-                activity.update(event.done - activity.n)
+        super()._on_event(event)
+        if isinstance(event, Progress) and self._activity is not None:
+            self._activity.show(event.done, event.total)
         elif isinstance(event, Growing):
             self._grow(event)
-        elif isinstance(event, Failed | Finished):
-            self._answer = event
 
     def _grow(self, begun: Growing) -> None:
         """Show a large mask from its beginning on."""
         try:
             self._growing = show_growing(self._viewer, self._running_on, begun)
         except Exception as error:  # noqa: BLE001 - the mask is made all the same, and shown at the end
-            self._message.say(in_words(error), warning=True)
+            self._say(in_words(error), warning=True)
             return
         if begun.resumed:
-            self._message.say("Going on where the last run stopped.")
+            self._say("Going on where the last run stopped.")
         self._refresh.start()
 
     def _show_growth(self) -> None:
@@ -476,46 +353,34 @@ class SegmentClassify(Container[Any]):
     def _data_changed(self, *_: Any) -> None:
         self._changed = True
 
-    def _on_ended(self, cancelled: bool) -> None:
-        """Tell the answer, once the worker is gone: it meddles with Python's filters of warnings, as napari does."""
-        answer, self._answer = self._answer, None
+    def _show_answer(self, answer: Failed | Finished[Any] | None, *, cancelled: bool) -> None:
         if isinstance(answer, Finished):
             try:
                 self._show(answer.result)
             except Exception as error:  # noqa: BLE001 - no memory for the layer, say; the widget must be ready again
                 answer = Failed(error)
         if isinstance(answer, Failed):
-            self._message.say(in_words(answer.error), warning=True)
+            self._say(in_words(answer.error), warning=True)
         elif cancelled and answer is None:
             kept = self._growing is not None and self._growing in self._viewer.layers
-            self._message.say(
+            self._say(
                 "Cancelled. What is done stays in its layer; Run goes on there." if kept else "Cancelled; nothing was changed."
             )
-        self._finish()
 
     def _finish(self) -> None:
-        """Be ready for the next run."""
-        self._job = self._growing = None
+        self._growing = None
         self._watch_run(None)
-        self._close_activity()
-        self._idle()
-        self._plan_later()
+        super()._finish()
 
     def _idle(self) -> None:
-        self.run.text, self.run.enabled = fields.RUN, True
+        super()._idle()
         self._refresh.stop()
-        self._bar.hide()
-
-    def _close_activity(self) -> None:
-        activity, self._activity = self._activity, None
-        if activity is not None:
-            activity.close()
 
     def _show(self, labels: LabelsData) -> None:
         self._shown = show_result(self._viewer, self._running_on, labels, self._frame if self._changed else None)
         self._show_plane()
         stale = " The image was changed meanwhile: this is the result of what it showed before." if self._changed else ""
-        self._message.say(labels.summary + stale)
+        self._say(labels.summary + stale)
 
     def _show_plane(self, *_: Any) -> None:
         """Show the scores of the plane that the sliders point at."""

@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import QEvent, QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtGui import QColor, QHelpEvent, QPainter, QPaintEvent, QPalette
-from qtpy.QtWidgets import QPushButton, QSizePolicy, QToolTip, QVBoxLayout, QWidget
+from qtpy.QtGui import QColor, QHelpEvent, QPainter, QPaintEvent
+from qtpy.QtWidgets import QPushButton, QToolTip, QVBoxLayout, QWidget
 
+from napari_resformer.widgets.accent import Accented
 from napari_resformer.widgets.text import Lines
 
 _CELL = 44  # pixels, at the most
 _SPACE = 6
 
 
-class ConfusionTable(QWidget):
+class ConfusionTable(Accented):
     """Images by true class (rows) and predicted class (columns), the more of a row the stronger the colour."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.classes: tuple[str, ...] = ()
         self.counts: tuple[tuple[int, ...], ...] = ()
-        self._accent: QColor | None = None
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def show_counts(self, classes: Sequence[str], counts: Sequence[Sequence[int]]) -> None:
         """Show another table; nothing is shown for no class."""
@@ -31,11 +30,6 @@ class ConfusionTable(QWidget):
         self.setAccessibleDescription("; ".join(self._words(row) for row in range(len(self.counts))))
         self.setVisible(bool(self.classes))
         self.updateGeometry()
-        self.update()
-
-    def set_accent(self, colour: str | None) -> None:
-        """Paint in this colour; in the palette's highlight if None."""
-        self._accent = QColor(colour) if colour else None
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's own name
@@ -73,8 +67,7 @@ class ConfusionTable(QWidget):
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: ARG002, N802 - Qt's own name
         """Paint numbers as headings of the columns, since names would not fit, and a cell for each pair of classes."""
         painter = QPainter(self)
-        ink = self.palette().color(QPalette.ColorRole.WindowText)
-        accent = self._accent or self.palette().color(QPalette.ColorRole.Highlight)
+        ink, accent = self.ink, self.accent
         start, cell = self._sides()
         metrics, height = self.fontMetrics(), self._row
         centre, middle = Qt.AlignmentFlag.AlignCenter, Qt.AlignmentFlag.AlignVCenter

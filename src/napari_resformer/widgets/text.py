@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QSizePolicy, QStyle, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QFrame, QHBoxLayout, QLabel, QScrollArea, QSizePolicy, QStyle, QVBoxLayout, QWidget
 
 _LONG_WORD = 20
 _BREAK = "\u200b"  # no width, but a line may end there
@@ -94,6 +94,25 @@ class Message(QWidget):
         self._icon.setVisible(warning)
         self.paragraph.say(words)
         self.setVisible(bool(words))
+
+
+class ScrollingWords(QScrollArea):
+    """Widgets below each other that scroll, so that the fields above stay in sight."""
+
+    def __init__(self, parts: Sequence[QWidget], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(0, 0, 4, 0)
+        layout.setSpacing(10)
+        for part in parts:
+            layout.addWidget(part)
+        layout.addStretch(1)
+        self.setWidget(page)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setMinimumHeight(80)
+        self.setMinimumWidth(1)
 
 
 def _breakable(words: str) -> str:

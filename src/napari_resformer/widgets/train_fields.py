@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, LineEdit, PushButton, SpinBox
-from qtpy.QtWidgets import QComboBox
 
 from napari_resformer.devices import DEVICES
 from napari_resformer.network.config import PRESETS
+from napari_resformer.widgets.fields import RUN, narrow
 
 SCRATCH = "from scratch"
-RUN, RESUME, CANCEL, CANCELLING = "Run", "Resume", "Cancel", "Cancelling …"
+RESUME = "Resume"
 VALUES_ARE_CLASSES, VALUES_ARE_OBJECTS = "mask classes", "object numbers"
 
 
@@ -41,7 +41,7 @@ def make_fields(models: Any) -> list[Any]:
         ),
         CheckBox(name="replace", text="Replace the model of this name", value=False, visible=False),
     ]
-    _narrow(fields)
+    narrow(fields)
     fields[3].native.setPlaceholderText("for instance cytoplasm, nucleus")
     return fields
 
@@ -83,7 +83,7 @@ def make_options(device: str) -> Container[Any]:
         ],
     )  # fmt: skip
     options.margins = (0, 0, 0, 0)
-    _narrow(list(options))
+    narrow(list(options))
     return options
 
 
@@ -109,10 +109,3 @@ def name_fault(name: str) -> str:
     if len(name.encode()) > 200:
         return "the name of the model is too long; give at most 200 letters"
     return ""
-
-
-def _narrow(fields: list[Any]) -> None:
-    for field in fields:
-        if isinstance(field.native, QComboBox):  # a long name must not decide how narrow the dock can be
-            field.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            field.native.setMinimumContentsLength(6)

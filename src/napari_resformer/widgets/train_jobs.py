@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import shutil
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from napari_resformer.images.image import Image
 from napari_resformer.widgets.curves import EpochPoint
 from napari_resformer.widgets.pairs import AnyChannel
 from napari_resformer.widgets.preview import Preview, PreviewTarget, predict_preview
+from napari_resformer.widgets.train_request import PairData, PlaneIndex, TrainRequest, check_name_is_free, model_path, run_folder
 
 if TYPE_CHECKING:
     from napari_resformer.metrics import Report
@@ -27,65 +28,9 @@ if TYPE_CHECKING:
     from napari_resformer.samples.sample import SampleSet
     from napari_resformer.samples.survey import Survey
     from napari_resformer.training.run_folder import RunFolder
-    from napari_resformer.training.settings import TrainSettings
-
-PlaneIndex = tuple[int, ...]
 
 _TRAINED_NOW: set[Path] = set()  # run folders; worker threads add and discard whole entries only
 _NUMBERED = 'if the label values only number objects, choose "object numbers" under More options'
-
-
-@dataclass(frozen=True)
-class PairData:
-    """A row of the table, taken from its layers on the GUI thread; nothing is copied.
-
-    Parameters
-    ----------
-    image : Image
-        The layer's data with its axes.
-    labels : array-like, optional
-        Label values of ``image.mask_shape``.
-    classes : mapping of tuple of int to str
-        Image classes by plane.
-    """
-
-    image: Image
-    labels: Any | None
-    classes: Mapping[PlaneIndex, str]
-
-
-@dataclass(frozen=True)
-class TrainRequest:
-    """What is asked for, taken from the widget's fields on the GUI thread.
-
-    Parameters
-    ----------
-    pairs : tuple of PairData
-        What to learn from.
-    name : str
-        Of the model to be, in the user's library.
-    base : str, optional
-        Name of the model to start from; None to start from scratch.
-    settings : TrainSettings
-        What to do.
-    device : str
-        See :func:`~napari_resformer.devices.choose_device`.
-    objects : bool
-        Whether label values only number objects, which then all are of one mask class.
-    replace : bool
-        Whether a model of this name may be replaced.
-    anew : bool
-        Whether to start over where an unfinished run could go on.
-    """
-
-    pairs: tuple[PairData, ...]
-    name: str
-    base: str | None
-    settings: TrainSettings
-    device: str
-    objects: bool = False
-    replace: bool = False
-    anew: bool = False
 
 
 @dataclass
@@ -147,33 +92,6 @@ class Trained:
     path: Path
     card: Card
     report: Report | None = field(repr=False)
-
-
-def model_path(name: str) -> Path:
-    """Return where a model of this name lies in the user's library."""
-    from napari_resformer.model import library
-    from napari_resformer.model.file import SUFFIX
-
-    return library.user_folder() / f"{name}{SUFFIX}"
-
-
-def check_name_is_free(request: TrainRequest) -> None:
-    """Refuse to replace a model unasked.
-
-    Raises
-    ------
-    FileExistsError
-        If there is a model of this name that may not be replaced.
-    """
-    if model_path(request.name).exists() and not request.replace:
-        raise FileExistsError(f"there is a model {request.name} in your library; choose another name, or tick to replace it")
-
-
-def run_folder(name: str) -> Path:
-    """Return where the run of a model is kept while it is not finished: beside the user's library."""
-    from napari_resformer.model import library
-
-    return library.user_folder().parent / "runs" / name
 
 
 # ---------------------------------------------------------------------------------------------------------------- samples

@@ -4,39 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_resformer.events import EpochDone
 from napari_resformer.widgets.curves import Curves, EpochPoint
 from napari_resformer.widgets.scores import percent
 from napari_resformer.widgets.summary import Summary
-from napari_resformer.widgets.text import Lines, Message, Paragraph
+from napari_resformer.widgets.text import Lines, Message, Paragraph, ScrollingWords
 from napari_resformer.widgets.train_jobs import Outlook, Trained
 
 
-class TrainingPanel(QScrollArea):
-    """The words scroll, so that the fields above stay in sight."""
+class TrainingPanel(ScrollingWords):
+    """All of it, in the order that it matters.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.message, self.time, self.summary, self.curves = Message(), Paragraph(), Summary(), Curves()
+    Parameters
+    ----------
+    message : Message
+        The news, shown first.
+    """
+
+    def __init__(self, message: Message, parent: QWidget | None = None) -> None:
+        self.time, self.summary, self.curves = Paragraph(), Summary(), Curves()
         self.facts, self.warnings, self.notes = Lines(), Lines(), Paragraph()
+        parts = (message, self.summary, self.time, self.notes, self.curves, self.warnings, self.facts)
+        super().__init__(parts, parent)
         self._points: list[EpochPoint] = []
         self._epochs = 1
-        page = QWidget()
-        words = QVBoxLayout(page)
-        words.setContentsMargins(0, 0, 4, 0)
-        words.setSpacing(10)
-        for part in (self.message, self.summary, self.time, self.notes, self.curves, self.warnings, self.facts):
-            words.addWidget(part)
-        words.addStretch(1)
         for part in (self.time, self.notes):
             part.hide()
-        self.setWidget(page)
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setMinimumHeight(80)
-        self.setMinimumWidth(1)
 
     def set_accent(self, colour: str | None) -> None:
         """Paint in the theme's colour."""
