@@ -21,8 +21,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--test-fold", default="0")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=40, help="over all images; the others get as many crops")
     parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--only", choices=("all", "masked"), help="train one of the two, so that two processes share the work")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     samples = read_folder(options.data)
@@ -30,7 +31,9 @@ def main() -> None:
     pool = [sample for sample in samples.samples if sample.fold != options.test_fold]
     masked = [sample for sample in pool if sample.mask_source is not None]
     lesions = {sample.name for sample in test.samples if (mask := sample.mask()) is not None and mask.any()}
-    for text, chosen in ((f"all {len(pool)} images", pool), (f"the {len(masked)} with a mask", masked)):
+    for arm, text, chosen in (("all", f"all {len(pool)} images", pool), ("masked", f"the {len(masked)} with a mask", masked)):
+        if options.only not in (None, arm):
+            continue
         rows = []
         steps = options.epochs * len(pool)  # as many crops for both
         for seed in range(options.seeds):

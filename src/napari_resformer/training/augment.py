@@ -15,6 +15,7 @@ from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
 from torch.nn import functional
 
+from napari_resformer.network.frame import BACKGROUND
 from napari_resformer.training.settings import TrainSettings
 
 _STAINS = torch.from_numpy(rgb_from_hed).float()  # optical densities (red, green, blue) of haematoxylin, eosin and DAB
@@ -66,11 +67,15 @@ def _zoom(generator: np.random.Generator, smallest: float, largest: float) -> fl
 
 
 def _centre(generator: np.random.Generator, side: int, settings: TrainSettings, zoom: float) -> float:
-    """Draw a view's centre on one axis so that the view stays inside the plane where it can."""
+    """Draw a view's centre on one axis: a view smaller than the plane lies inside it, a larger one holds it.
+
+    A plane that is smaller than the view lies anywhere in it, since prediction pads it at the bottom and the right only.
+    """
     seen = settings.size / zoom
-    middle = (side - 1) / 2
-    room = max(side - seen, 0.0) / 2 if settings.mode == "native" else 0.05 * side
-    return middle + generator.uniform(-room, room)
+    room = abs(side - seen) / 2
+    if settings.mode == "resize":
+        room = max(room, 0.05 * side)
+    return (side - 1) / 2 + generator.uniform(-room, room)
 
 
 def view(
@@ -99,10 +104,10 @@ def view(
     mask : Tensor or None
         (size, size), int64.
     valid : Tensor
-        (1, size, size), 1 inside the plane. In native mode the plane is continued by reflection and all is valid.
+        (1, size, size), 1 inside the plane; where the plane is continued by its mirror image, all is valid.
     """
     grid = sampling_grid(generator, image.shape[1:], settings)  # type: ignore[arg-type]
-    outside = "reflection" if settings.mode == "native" else "border"
+    outside = "reflection" if settings.surround == "mirror" else "border"
     source = torch.from_numpy(image)[None]
     seen = functional.grid_sample(source, grid, mode="bilinear", padding_mode=outside, align_corners=False)[0]
     labels = None
@@ -118,9 +123,9 @@ def view(
     if settings.stain_jitter and len(seen) == 3 and generator.random() < settings.stain_jitter:
         seen = restain(generator, seen, labels)
     seen = intensities(generator, seen, settings.colour_jitter)
-    if settings.mode == "resize":  # after the intensities: padding is the darkest value, as in prediction
+    if settings.surround == "blank":  # after the intensities: padding is the darkest value, as in prediction
         valid = (grid[0].abs() <= 1).all(-1)[None].float()
-        seen = torch.where(valid.bool(), seen, -1.0)
+        seen = torch.where(valid.bool(), seen, BACKGROUND)
         labels = None if labels is None else torch.where(valid[0].bool(), labels, 0)
     return seen, labels, valid
 

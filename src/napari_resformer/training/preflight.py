@@ -242,7 +242,7 @@ def _sizes(plan: TrainPlan, start: Card | None) -> Iterator[str]:
     if small:
         yield (
             f"{len(small)} image(s) are smaller than half the crop of {plan.settings.size} pixels, for instance {small[0]}; "
-            "they are continued by mirroring: choose a smaller crop"
+            "most of what is seen is padding: choose a smaller crop"
         )
 
 

@@ -38,7 +38,7 @@ class HeldOut:
     tally : ImageTally
         For the report.
     soft : ndarray or None
-        (2, mask classes): overlap of probabilities and truth, and the sum of both; None without a mask.
+        (2, background and mask classes): overlap of probabilities and truth, and the sum of both; None without a mask.
     cross_entropy : float
         Mean over the pixels.
     pixels : int
@@ -146,7 +146,7 @@ def _soft_overlap(logits: Tensor, mask: Tensor) -> tuple[NDArray[np.float64], fl
     both = (probabilities * truth).sum((1, 2))
     sides = probabilities.sum((1, 2)) + truth.sum((1, 2))
     cross_entropy = functional.cross_entropy(logits.float()[None], mask[None])
-    return torch.stack([both, sides])[:, 1:].cpu().double().numpy(), float(cross_entropy)
+    return torch.stack([both, sides]).cpu().double().numpy(), float(cross_entropy)
 
 
 def _middle(plane: NDArray[Any]) -> NDArray[Any]:
