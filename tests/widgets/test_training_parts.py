@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from napari.layers import Image, Labels
 from napari_resformer.events import EpochDone, StepDone
 from napari_resformer.widgets import pairs
 from napari_resformer.widgets.annotation import fitting_classes, give_class, image_classes, layer_image
+from napari_resformer.widgets.collector import older_objects_left_alone
 from napari_resformer.widgets.curves import Curves, EpochPoint, scale
 from napari_resformer.widgets.pairs import labels_fit, mask_data, resemblance
 from napari_resformer.widgets.summary import ConfusionTable
@@ -165,3 +168,26 @@ def test_many_layers_are_paired_without_looking_at_each_with_each(monkeypatch: p
     found = pairs.find_pairs(layers)
     assert [found[image.unique_id] for image in layers[::2]] == layers[1::2]
     assert len(looks) == sizes
+
+
+def test_the_collector_leaves_older_objects_alone_until_the_last_job_is_over() -> None:
+    one, two = older_objects_left_alone(), older_objects_left_alone()
+    with one:
+        frozen = gc.get_freeze_count()
+        assert frozen > 10_000
+        with two:
+            pass
+        assert gc.get_freeze_count() > 10_000
+        circle: list[Any] = []
+        circle.append(circle)
+        marker = _Marked()
+        circle.append(marker)
+        told = weakref.ref(marker)
+        del circle, marker
+        gc.collect()
+        assert told() is None  # what is younger is collected
+    assert gc.get_freeze_count() < 10_000
+
+
+class _Marked:
+    """Can be referred to weakly."""
