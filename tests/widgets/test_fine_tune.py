@@ -388,6 +388,23 @@ def test_samples_that_cannot_be_trained_on(qtbot: Any, make_fine_tune: Any, clas
     assert "mine" not in widget.model.choices
 
 
+def test_what_will_work_badly_is_told_before_the_run(qtbot: Any, make_fine_tune: Any) -> None:
+    viewer = ViewerModel()
+    pixels, mask = blob(1)
+    for number in range(3):
+        viewer.add_image(pixels + np.uint8(number), name=f"cell {number}")
+        viewer.add_labels(mask * (number + 1), name=f"cell {number} labels")
+    widget = make_fine_tune(viewer)
+    widget.model.value = "from scratch"
+    qtbot.waitUntil(lambda: "near-duplicates" in widget.plan_text, timeout=60_000)
+    assert "values: 1 (class 1) in 1, 2 (class 2) in 1, 3 (class 3) in 1" in widget.plan_text
+    widget.mask_names.value = "cell, nucleus"
+    qtbot.waitUntil(lambda: "up to 3, but 2 mask classes are named (cell, nucleus)" in widget.message, timeout=20_000)
+    widget.mask_names.value = "cell, nucleus, ring"
+    qtbot.waitUntil(lambda: "3 (ring) in 1" in widget.plan_text, timeout=20_000)
+    assert widget.message == ""
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "..", "from scratch", "nuclei", "x" * 300])
 def test_names_that_cannot_be(make_fine_tune: Any, name: str) -> None:
     viewer = ViewerModel()
