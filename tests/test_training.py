@@ -144,7 +144,7 @@ def test_a_cancelled_run_goes_on_to_the_same_place(folder, tmp_path, unbroken) -
     assert [event.epoch for event in epochs_of(resumed)] == [2, 3, 4, 5]
     for key in ("train_loss", "loss", "dice"):
         np.testing.assert_allclose(figures(tmp_path / "two" / "metrics.csv", key), figures(unbroken, key), rtol=1e-4)
-    with pytest.raises(ValueError, match="seed"):
+    with pytest.raises(ValueError, match="other settings: seed; use"):  # and not the data, which the seed draws from
         run(folder, tmp_path / "two", resume=True, seed=5)
     with pytest.raises(FileExistsError):
         run(folder, tmp_path / "two")
@@ -238,6 +238,36 @@ def test_a_full_disk_leaves_the_earlier_files_whole(folder, tmp_path, monkeypatc
         assert after.keys() == before.keys()
         assert after[failing.name] == before[failing.name]
     assert isinstance(run(folder, files.path, resume=True)[-1], Finished)
+
+
+def test_no_refusal_and_no_full_disk_costs_an_earlier_run(folder, tmp_path, monkeypatch, capsys) -> None:
+    output, place = tmp_path / "m.safetensors", tmp_path / "m.run"
+    arguments = [*command(folder, output)[3:], "--epochs", "1"]
+    sync = os.fsync
+
+    def full(handle: int) -> None:
+        if list(tmp_path.glob(".m.safetensors.*.part")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        assert main(arguments) == 1
+    assert f"no space is left to write {output}" in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*"))
+    assert main(arguments) == 1
+    assert "--resume" in capsys.readouterr().err.splitlines()[-1]
+    assert main([*arguments, "--resume"]) == 0
+    assert "epoch 1/1" not in capsys.readouterr().out  # it was done already
+
+    before = {path.name: path.read_bytes() for path in (output, *place.iterdir())}
+    imageio.imwrite(folder / "masks" / "i3.png", np.zeros((10, 10), np.uint8))
+    assert main([*arguments, "--overwrite"]) == 1
+    assert main([*arguments, "--overwrite", "--json-log", str(tmp_path)]) == 2
+    assert {path.name: path.read_bytes() for path in (output, *place.iterdir())} == before
+    (folder / "masks" / "i3.png").unlink()
+    assert main([*arguments, "--overwrite", "--seed", "1"]) == 0
+    assert json.loads((place / "settings.json").read_text(encoding="utf-8"))["settings"]["seed"] == 1
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs limits of file size")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -233,7 +235,11 @@ def test_the_editors_of_the_table(qtbot: Any, make_fine_tune: Any) -> None:
     before = [dict(layer.metadata) for layer in viewer.layers]
     assert "a, b" in edit(1, CLASS)  # looked at, and left as it was
     assert edit(0, LABELS) == ["none", "cell 2 labels", "cell 1 labels"]
+    assert table.index(0, LABELS).data() == "… labels"  # the image's name stands beside it
     assert [dict(layer.metadata) for layer in viewer.layers] == before
+    edit(0, LABELS, "cell 2 labels")
+    assert widget.pairs.value[0].labels is viewer.layers["cell 2 labels"]
+    assert table.index(0, LABELS).data() == "cell 2 labels"
     edit(1, CLASS, "free entry")
     edit(0, LABELS, "none")
     assert image_classes(viewer.layers["cell 2"]) == {(): "free entry"}
@@ -318,6 +324,32 @@ def test_what_was_annotated_is_kept_as_a_data_folder(qtbot: Any, make_fine_tune:
     assert len(read_folder(tmp_path / "again").samples) == 3
 
 
+def test_a_data_folder_is_saved_whole_or_can_be_chosen_again(
+    qtbot: Any, make_fine_tune: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = ViewerModel()
+    add_pairs(viewer)
+    widget = make_fine_tune(viewer)
+    folder = tmp_path / "annotated"
+    sync = os.fsync
+
+    def full(handle: int) -> None:
+        if list(folder.glob("masks/.cell 3.tif.*.part")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        widget.save_data_folder(folder)
+        qtbot.waitUntil(lambda: not widget.busy, timeout=20_000)
+    assert "The disk is full" in widget.message
+    assert "cell 3.tif" in widget.message
+    assert not list(folder.iterdir())
+    widget.save_data_folder(folder)
+    qtbot.waitUntil(lambda: not widget.busy, timeout=20_000)
+    assert len(read_folder(folder).samples) == 3
+
+
 # ------------------------------------------------------------------------------------------------------------ hostile
 def test_what_cannot_work_is_refused_in_words(qtbot: Any, make_fine_tune: Any) -> None:
     viewer = ViewerModel()
@@ -354,6 +386,23 @@ def test_samples_that_cannot_be_trained_on(qtbot: Any, make_fine_tune: Any, clas
     press(qtbot, widget)
     assert words in widget.message
     assert "mine" not in widget.model.choices
+
+
+def test_what_will_work_badly_is_told_before_the_run(qtbot: Any, make_fine_tune: Any) -> None:
+    viewer = ViewerModel()
+    pixels, mask = blob(1)
+    for number in range(3):
+        viewer.add_image(pixels + np.uint8(number), name=f"cell {number}")
+        viewer.add_labels(mask * (number + 1), name=f"cell {number} labels")
+    widget = make_fine_tune(viewer)
+    widget.model.value = "from scratch"
+    qtbot.waitUntil(lambda: "near-duplicates" in widget.plan_text, timeout=60_000)
+    assert "values: 1 (class 1) in 1, 2 (class 2) in 1, 3 (class 3) in 1" in widget.plan_text
+    widget.mask_names.value = "cell, nucleus"
+    qtbot.waitUntil(lambda: "up to 3, but 2 mask classes are named (cell, nucleus)" in widget.message, timeout=20_000)
+    widget.mask_names.value = "cell, nucleus, ring"
+    qtbot.waitUntil(lambda: "3 (ring) in 1" in widget.plan_text, timeout=20_000)
+    assert widget.message == ""
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "from scratch", "nuclei", "x" * 300])
@@ -440,6 +489,28 @@ def test_two_windows_do_not_train_the_same_model(qtbot: Any, make_fine_tune: Any
     assert "Cancelled" in one.message
 
 
+def test_two_docks_of_one_viewer_train_at_once(qtbot: Any, make_fine_tune: Any) -> None:
+    viewer = ViewerModel()
+    add_pairs(viewer)
+    viewer.layers.selection.active = viewer.layers["cell 1"]
+    one, two = make_fine_tune(viewer), make_fine_tune(viewer)
+    two.model_name.value = "other"
+    one.run.native.click()
+    press(qtbot, two, until=lambda: not one.busy and not two.busy)
+    for widget, name in ((one, "mine"), (two, "other")):
+        assert "Best epoch" in widget.summary_text, widget.message
+        assert {"mine", "other"} <= set(widget.model.choices)
+        assert load_model(name).card.training["epochs_done"] == 2
+    previews = [layer for layer in viewer.layers if "preview" in layer.name]
+    assert len(previews) == 2
+    viewer.layers.selection.active = viewer.layers["cell 2"]
+    for widget in (one, two):  # each takes one that nobody needs any more
+        widget.replace.value = True
+        widget.run.native.click()
+    qtbot.waitUntil(lambda: not one.busy and not two.busy, timeout=120_000)
+    assert [layer.name for layer in viewer.layers if "preview" in layer.name] == ["cell 2 · preview", "cell 2 · preview [1]"]
+
+
 def test_painting_and_removing_layers_in_mid_run(qtbot: Any, make_fine_tune: Any) -> None:
     viewer = ViewerModel()
     add_pairs(viewer)
@@ -449,6 +520,7 @@ def test_painting_and_removing_layers_in_mid_run(qtbot: Any, make_fine_tune: Any
     press(qtbot, widget, until=lambda: any(layer.name == "cell 2 · preview" for layer in viewer.layers))
     viewer.layers["cell 1 labels"].paint((5, 5), 200)  # a value that a training from the start would refuse to name
     viewer.layers.remove("cell 3")
+    viewer.layers["cell 2"].name = "renamed"
     viewer.layers.remove("cell 2 · preview")  # not wanted
     viewer.layers.selection.active = viewer.layers["cell 1"]
     qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,9 @@ pytest.importorskip("napari")
 from napari.layers import Image, Labels
 
 from napari_resformer.events import EpochDone, StepDone
+from napari_resformer.widgets import pairs
 from napari_resformer.widgets.annotation import fitting_classes, give_class, image_classes, layer_image
+from napari_resformer.widgets.collector import older_objects_left_alone
 from napari_resformer.widgets.curves import Curves, EpochPoint, scale
 from napari_resformer.widgets.pairs import labels_fit, mask_data, resemblance
 from napari_resformer.widgets.summary import ConfusionTable
@@ -151,3 +155,39 @@ def test_painted_planes_are_a_copy_that_keeps_blank_ones_for_nothing() -> None:
         assert np.array_equal(copy[plane, rows, columns], before[plane, rows, columns])
     assert copy.shape == (5, 40, 41)
     assert np.array_equal(Objects(before)[2], before[2] > 0)
+
+
+@pytest.mark.parametrize("sizes", [1, 60], ids=["one size", "each its own size"])
+def test_many_layers_are_paired_without_looking_at_each_with_each(monkeypatch: pytest.MonkeyPatch, sizes: int) -> None:
+    looks = []
+    monkeypatch.setattr(pairs, "labels_fit", lambda image, labels: looks.append(labels) or labels_fit(image, labels))
+    layers: list[Any] = []
+    for number in range(60):
+        shape = (40, 50 + number % sizes)
+        layers += [Image(np.zeros(shape), name=f"cell {number}"), Labels(np.zeros(shape, int), name=f"cell {number} mask")]
+    found = pairs.find_pairs(layers)
+    assert [found[image.unique_id] for image in layers[::2]] == layers[1::2]
+    assert len(looks) == sizes
+
+
+def test_the_collector_leaves_older_objects_alone_until_the_last_job_is_over() -> None:
+    one, two = older_objects_left_alone(), older_objects_left_alone()
+    with one:
+        frozen = gc.get_freeze_count()
+        assert frozen > 10_000
+        with two:
+            pass
+        assert gc.get_freeze_count() > 10_000
+        circle: list[Any] = []
+        circle.append(circle)
+        marker = _Marked()
+        circle.append(marker)
+        told = weakref.ref(marker)
+        del circle, marker
+        gc.collect()
+        assert told() is None  # what is younger is collected
+    assert gc.get_freeze_count() < 10_000
+
+
+class _Marked:
+    """Can be referred to weakly."""

@@ -68,10 +68,10 @@ def _train(options: argparse.Namespace) -> int:
         return DONE
     refuse_existing([options.output], overwrite=options.overwrite)
     start = load(options.start) if options.start else None
-    run = RunFolder(options.output.with_suffix(".run"))
+    if options.json_log and not is_follower(options):
+        _check_log(options.json_log)
+    run = RunFolder(options.output.with_suffix(".run"), replace=options.overwrite)
     samples = read_folder(options.data)
-    if options.overwrite and not options.resume and not is_follower(options):
-        run.clear()
     events = train_samples(
         samples, settings, run, name=options.output.stem, device=options.device, resume=options.resume, start=start,
         devices=options.devices, nodes=options.nodes,
@@ -82,6 +82,15 @@ def _train(options: argparse.Namespace) -> int:
         model.save(options.output, overwrite=options.overwrite)
         print(f"saved {options.output}; settings, metrics and curves are in {run.path}")
     return DONE
+
+
+def _check_log(path: Path) -> None:
+    """Find out before the first epoch, rather than after it, that a file cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+    except OSError as error:
+        raise UsageError(f"--json-log {path} cannot be written ({error.strerror}); name another file") from error
 
 
 def _train_settings(options: argparse.Namespace) -> TrainSettings:
@@ -121,7 +130,6 @@ def _show_training(events: Iterator[TrainEvent], log: Path | None, stop: threadi
                 bar.write(_epoch_line(event))
                 sys.stdout.flush()  # a log file is read while the run goes on
                 if log:
-                    log.parent.mkdir(parents=True, exist_ok=True)
                     with log.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(_epoch_json(event), ensure_ascii=False) + "\n")
             elif isinstance(event, Finished):

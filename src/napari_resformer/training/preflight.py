@@ -252,7 +252,7 @@ def _leaks(plan: TrainPlan) -> Iterator[str]:
         shown = ", ".join(f"{one} and {other}" for one, other in pairs[:_NAMED])
         yield (
             f"{len(pairs)} pair(s) of near-duplicates lie across the split, for instance {shown}; validation will look better "
-            "than it is: give such images the same group in labels.csv "
+            "than it is: take one of each pair out, or give both the same group in labels.csv "
             f"(compared by their {HASH_SIDE}x{HASH_SIDE} gray outlines, which turned or cropped copies escape)"
         )
 

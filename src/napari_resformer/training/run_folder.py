@@ -23,9 +23,18 @@ from napari_resformer.training.settings import TrainSettings
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run keeps its settings, checkpoints and metrics."""
+    """Where a run keeps its settings, checkpoints and metrics.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; made if needed.
+    replace : bool
+        Whether an earlier run that is not resumed may give way; it does once it is sure that the new one can be trained.
+    """
 
     path: Path
+    replace: bool = False
 
     @property
     def settings(self) -> Path:
@@ -77,7 +86,7 @@ class RunFolder:
         Raises
         ------
         FileExistsError
-            If there is a run already and ``resume`` is False.
+            If there is a run already that is neither resumed nor may be replaced.
         ValueError
             If its settings, data or start were others; the message names them.
         """
@@ -91,9 +100,14 @@ class RunFolder:
             "training": [sample.name for sample in plan.training.samples],
             "validation": [sample.name for sample in plan.validation.samples],
         }
+        if self.replace and not resume:
+            self.clear()
         if self.checkpoint.exists():
             if not resume:
-                raise FileExistsError(f"{self.path} holds a run already; resume it, or choose another name or folder")
+                raise FileExistsError(
+                    f"{self.path} holds a run already; resume it (--resume), or choose another name or folder (--overwrite "
+                    "starts over)"
+                )
             if changed := self._changes(described):
                 raise ValueError(
                     f"the run in {self.path} was started with other settings: {', '.join(changed)}; "
@@ -133,6 +147,8 @@ class RunFolder:
             raise ValueError(f"{self.settings} cannot be read ({error}); start a new run in another folder") from error
         changed = sorted(_differences(before["settings"], described["settings"]))
         words = {"start": "the model to start from", "data": "the images, masks, classes, groups or folds"}
+        if {"seed", "folds", "val_folds"} & set(changed):
+            del words["data"]  # another draw of the same images; nobody has changed them
         return changed + [text for key, text in words.items() if before.get(key) != described[key]]
 
 

@@ -440,7 +440,7 @@ class FineTune(JobDock):
 
     def _cancelled(self) -> str:
         if self._saving is not None:
-            return f"Cancelled. {self._saving} holds a part only: save again into an empty folder."
+            return "Cancelled; nothing was saved."
         if self._panel.curves.points:
             return "Cancelled. The finished epochs are kept: Resume goes on from there."
         return "Cancelled; nothing was changed."

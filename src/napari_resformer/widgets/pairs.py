@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from napari_resformer.images.image import Image
 from napari_resformer.samples.pairs import LayerPair, pair_faults
-from napari_resformer.widgets.annotation import fitting_classes, full_data, layer_image
+from napari_resformer.widgets.annotation import fitting_classes, full_data, layer_image, typed_axes
 from napari_resformer.widgets.preview import is_preview
 from napari_resformer.widgets.result_layer import stored_result
 
@@ -145,30 +145,84 @@ def find_pairs(layers: Sequence[Any]) -> dict[Any, Any]:
     dict
         ``unique_id`` of an image layer to its Labels layer; images without one are left out.
     """
-    candidates = [layer for layer in labels_layers(layers) if stored_result(layer) is None]
-    fitting = [(one, labels) for one in image_layers(layers) for labels in _fitting(one, candidates)]
-    likely = sorted(((resemblance(one.name, labels.name), one, labels) for one, labels in fitting), key=lambda pair: -pair[0])
-    found: dict[Any, Any] = {}
-    taken: set[Any] = set()
-    for score, one, labels in likely:
-        if score and one.unique_id not in found and labels.unique_id not in taken:
-            found[one.unique_id] = labels
-            taken.add(labels.unique_id)
-    offers = Counter(one.unique_id for one, _ in fitting)
-    wishes = Counter(labels.unique_id for _, labels in fitting)
-    for one, labels in fitting:  # whatever they are called: nothing else fits either of them
-        alone = offers[one.unique_id] == wishes[labels.unique_id] == 1
-        if alone and one.unique_id not in found and labels.unique_id not in taken:
-            found[one.unique_id] = labels
-    return found
+    labels = [layer for layer in labels_layers(layers) if stored_result(layer) is None]
+    images = image_layers(layers)
+    image_forms, labels_forms = [_image_form(layer) for layer in images], [_labels_form(layer) for layer in labels]
+    fitting = _fitting_forms(dict(zip(image_forms, images, strict=True)), dict(zip(labels_forms, labels, strict=True)))
+    likely = [
+        (resemblance(images[one].name, labels[other].name), one, other)
+        for one, other in _alike([layer.name for layer in images], [layer.name for layer in labels])
+        if labels_forms[other] in fitting[image_forms[one]]
+    ]
+    found: dict[int, int] = {}
+    taken: set[int] = set()
+    for score, one, other in sorted(likely, key=lambda pair: -pair[0]):
+        if score and one not in found and other not in taken:
+            found[one] = other
+            taken.add(other)
+    many = Counter(labels_forms)
+    wishes = Counter(form for one in image_forms for form in fitting[one])
+    for one, form in enumerate(image_forms):  # whatever they are called: nothing else fits either of them
+        offers = list(fitting[form])
+        if one not in found and len(offers) == 1 and many[offers[0]] == wishes[offers[0]] == 1:
+            other = labels_forms.index(offers[0])
+            if other not in taken:
+                found[one] = other
+    return {images[one].unique_id: labels[other] for one, other in found.items()}
 
 
-def _fitting(image_layer: Any, candidates: Sequence[Any]) -> list[Any]:
+_Form = tuple[Any, ...]
+
+
+def _image_form(layer: Any) -> _Form:
+    """Return all that decides which labels fit an image layer."""
+    levels = tuple(layer.data) if layer.multiscale else (layer.data,)
+    shapes = tuple((tuple(level.shape), str(level.dtype)) for level in levels)
+    return shapes, bool(layer.rgb), tuple(layer.axis_labels), typed_axes(layer)
+
+
+def _labels_form(layer: Any) -> _Form:
+    """Return all that decides which images a Labels layer fits."""
+    data = full_data(layer)
+    repeats = tuple(stride == 0 for stride in data.strides) if isinstance(data, np.ndarray) else ()
+    return tuple(data.shape), str(data.dtype), repeats
+
+
+def _fitting_forms(images: dict[_Form, Any], labels: dict[_Form, Any]) -> dict[_Form, set[_Form]]:
+    """Return which forms of labels fit each form of images, given a layer of each.
+
+    Layers of one form are looked at once, and only where the sizes may fit: each image with all labels of a hundred would
+    hold up the viewer for a second whenever a layer changes.
+    """
+    lengths = {form: {size for size in form[0] if size > 1} for form in labels}
+    fitting = {}
+    for image_form, layer in images.items():
+        shape = set(image_form[0][0][0])
+        fitting[image_form] = {form for form in labels if lengths[form] <= shape and _fits(layer, labels[form])}
+    return fitting
+
+
+def _fits(image_layer: Any, labels: Any) -> bool:
     try:
         image = layer_image(image_layer)
     except (ValueError, TypeError):  # perhaps the labels show which axis is which
-        return [labels for labels in candidates if _explains(image_layer, labels)]
-    return [labels for labels in candidates if labels_fit(image, labels)]
+        return _explains(image_layer, labels)
+    return labels_fit(image, labels)
+
+
+def _alike(images: Sequence[str], labels: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield the places of names that may resemble each other: those of labels with all words of the image's."""
+    by_word: dict[str, set[int]] = defaultdict(set)
+    wordless = set()
+    for place, name in enumerate(labels):
+        for word in _words(name):
+            by_word[word].add(place)
+        if not _words(name):
+            wordless.add(place)
+    for place, name in enumerate(images):
+        words = [by_word.get(word, set()) for word in _words(name)]
+        for other in sorted(set.intersection(*words) if words else wordless):
+            yield place, other
 
 
 def _explains(image_layer: Any, labels: Any) -> bool:

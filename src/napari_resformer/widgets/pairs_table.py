@@ -295,7 +295,7 @@ class _Table(QAbstractTableModel):
         if column == IMAGE:
             return str(pair.image.name)
         if column == LABELS:
-            return NO_LABELS if pair.labels is None else str(pair.labels.name)
+            return NO_LABELS if pair.labels is None else str(pair.labels.name) if edit else _short_name(pair)
         return self._pairs.row_class(row) or ("" if edit else "–")
 
 
@@ -362,6 +362,13 @@ def _told(row: PairRow, state: RowState) -> tuple[Any, ...]:
     labels = None if row.labels is None else (row.labels.unique_id, row.labels.name)
     classes = () if state.image is None else tuple(sorted(fitting_classes(row.image, state.image).items()))
     return row.image.unique_id, row.image.name, labels, row.use, state.planes, classes, state.trouble
+
+
+def _short_name(pair: PairRow) -> str:
+    """Return the name of the labels without that of the image, which stands beside it: both would not fit."""
+    name, start = str(pair.labels.name), str(pair.image.name)  # type: ignore[union-attr]
+    rest = name.removeprefix(start)
+    return f"… {rest.strip()}" if rest.strip() and rest != name and not rest[0].isalnum() else name
 
 
 def _tooltip(row: PairRow, state: RowState, column: int) -> str:

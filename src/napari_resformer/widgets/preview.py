@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_resformer.images.image import Image, from_array
 from napari_resformer.widgets.colours import OPACITY, mask_colormap
-from napari_resformer.widgets.result_layer import METADATA_KEY, Placed, frame_of, geometry, put
+from napari_resformer.widgets.result_layer import METADATA_KEY, frame_of, geometry, placed_labels, put
 
 if TYPE_CHECKING:
     from napari_resformer.model.file import Model
@@ -116,6 +116,8 @@ class PreviewLayer:
         Where it is shown.
     """
 
+    _in_use: ClassVar[set[Any]] = set()  # layers of trainings that run, so that two docks do not share one
+
     def __init__(self, viewer: Any) -> None:
         self.wanted = False
         self._viewer = viewer
@@ -124,11 +126,20 @@ class PreviewLayer:
     def begin(self) -> None:
         """Begin with a training."""
         self.wanted = True
-        self._layer = next((layer for layer in self._viewer.layers if is_preview(layer)), None)
+        free = (layer for layer in self._viewer.layers if is_preview(layer) and layer.unique_id not in self._in_use)
+        self._take(next(free, None))
 
     def end(self) -> None:
         """Leave the layer as it is."""
-        self.wanted, self._layer = False, None
+        self.wanted = False
+        self._take(None)
+
+    def _take(self, layer: Any) -> None:
+        if self._layer is not None:
+            self._in_use.discard(self._layer.unique_id)
+        self._layer = layer
+        if layer is not None:
+            self._in_use.add(layer.unique_id)
 
     def removed(self, event: Any) -> None:
         """Note that a layer was removed; a preview that the user has removed is not shown again."""
@@ -146,13 +157,13 @@ class PreviewLayer:
         except (ValueError, IndexError):  # the image has other dimensions by now; the next epoch has a new target
             return
         metadata = {METADATA_KEY: {"format": 1, "preview": {"image": image_layer.name, "epoch": preview.epoch}}}
-        old, self._layer = self._layer, None  # replacing it is no removal by the user
+        old = self._layer
         if old is not None and old.ndim == data.ndim:
             put(old, data, place)
             old.name, old.metadata = f"{image_layer.name} · preview", metadata
-            self._layer = old
             return
         if old is not None:
+            self._take(None)  # replacing it is no removal by the user
             viewer.layers.remove(old)
         active = viewer.layers.selection.active
         added = viewer.add_labels(
@@ -166,7 +177,7 @@ class PreviewLayer:
         added.editable = False  # the next epoch would paint over it
         if active is not None:
             viewer.layers.selection.active = active
-        self._layer = next(one for one in viewer.layers if one == added)
+        self._take(next(one for one in viewer.layers if one == added))
 
 
 def _middle(length: int, shown: int) -> slice:
@@ -176,18 +187,9 @@ def _middle(length: int, shown: int) -> slice:
 
 def _laid_out(preview: Preview, layer: Any) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Return the mask with the dimensions of its image layer, and its place: only the predicted plane shows it."""
-    target = preview.target
-    image = target.image
-    axes = image.axes.removesuffix("C") if image.rgb else image.axes
-    start = dict(zip(image.loop_axes, target.index, strict=True)) | {"Y": target.rows.start, "X": target.columns.start}
-    size = {"Y": preview.mask.shape[0], "X": preview.mask.shape[1]}
-    dropped = 0 if axes.startswith("C") else None
-    if dropped is None and "C" in axes:
-        size["C"] = image.channels
-    kept = [number for number in range(len(axes)) if number != dropped]
-    shape = tuple(size.get(axes[number], 1) for number in kept)
-    planar = tuple(size[axis] if axis in "YX" else 1 for axis in (axes[number] for number in kept))
-    mask = preview.mask if axes.index("Y") < axes.index("X") else preview.mask.T
-    data = np.broadcast_to(mask.reshape(planar), shape)
-    placed = Placed(data, axes, dropped, (1.0,) * len(axes), tuple(start.get(axis, 0) for axis in axes))
-    return data, geometry(frame_of(layer), placed)
+    target, image = preview.target, preview.target.image
+    plane = {axis: slice(step, step + 1) for axis, step in zip(image.loop_axes, target.index, strict=True)}
+    part = image.part(plane | {"Y": target.rows, "X": target.columns})
+    mask = preview.mask if image.axes.index("Y") < image.axes.index("X") else np.ascontiguousarray(preview.mask.T)
+    placed = placed_labels((mask.reshape(part.mask_shape),), part)
+    return placed.data, geometry(frame_of(layer), placed)

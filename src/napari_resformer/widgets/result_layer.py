@@ -140,7 +140,7 @@ def labels_data(result: PredictResult, image: Image, model: str, region: str = "
     """
     stored = bool(result.provenance.get("store"))
     mask = result.mask if stored else np.ascontiguousarray(result.mask)
-    placed = _placed(result.levels if stored else (mask,), image)
+    placed = placed_labels(result.levels if stored else (mask,), image)
     untouched = [one.layer_id for one in earlier if _untouched(one)]
     features = _features(result)
     shares = [f"{row['mask class']} {row['pixels'] / sum(result.pixels):.1%}" for _, row in features.iterrows()]
@@ -163,10 +163,10 @@ def growing(event: MaskOpened, image: Image, model: str, region: str, mask_class
         "image": {"layer": image.name, "axes": image.axes},
         "widget": {"model": model, "region": region, "checksum": None},
     }
-    return Growing(_placed(event.levels, image), told, event.resumed)
+    return Growing(placed_labels(event.levels, image), told, event.resumed)
 
 
-def _placed(levels: Sequence[Any], image: Image) -> Placed:
+def placed_labels(levels: Sequence[Any], image: Image) -> Placed:
     """Place a mask so that napari, which aligns layers by their last axes, puts it under the right sliders.
 
     A leading channel axis can be left out. Any other keeps its place: the values are repeated along it without being

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_resformer.events import EpochDone, Finished, Progress, Snapshot
 from napari_resformer.images.image import Image
+from napari_resformer.widgets.collector import older_objects_left_alone
 from napari_resformer.widgets.curves import EpochPoint
 from napari_resformer.widgets.pairs import AnyChannel
 from napari_resformer.widgets.preview import Preview, PreviewTarget, predict_preview
@@ -200,14 +201,24 @@ def outlook_job(request: TrainRequest) -> Iterator[Progress | Finished[Outlook]]
 
 
 def save_job(pairs: Sequence[PairData], path: Path) -> Iterator[Progress | Finished[Path]]:
-    """Write what was annotated as a data folder; label values stay as they are."""
+    """Write what was annotated as a data folder; label values stay as they are. A part of it does not stay."""
+    from napari_resformer.samples.folder import IMAGES, MASKS
     from napari_resformer.samples.saving import save_folder
 
-    for event in make_samples(pairs, path.name, copy=True):
-        if isinstance(event, Progress):
-            yield event
-        else:
-            yield from save_folder(event, path)
+    new = [path / part for part in (IMAGES, MASKS) if not (path / part).exists()]
+    complete = False
+    try:
+        for event in make_samples(pairs, path.name, copy=True):
+            if isinstance(event, Progress):
+                yield event
+                continue
+            for saved in save_folder(event, path):
+                complete = isinstance(saved, Finished)
+                yield saved
+    finally:
+        if not complete:  # else the same folder could not be chosen again, once there is room on the disk
+            for part in new:
+                shutil.rmtree(part, ignore_errors=True)
 
 
 def train_job(request: TrainRequest, watched: Watched) -> Iterator[Any]:
@@ -229,13 +240,20 @@ def train_job(request: TrainRequest, watched: Watched) -> Iterator[Any]:
     ValueError
         If the samples do not allow to train.
     """
+    import napari_resformer.training.job  # noqa: F401 - libraries first, so that the collector leaves them alone
+
+    with older_objects_left_alone():
+        yield from _train(request, watched)
+
+
+def _train(request: TrainRequest, watched: Watched) -> Iterator[Any]:
     from napari_resformer.training.run_folder import RunFolder
 
     check_name_is_free(request)
     samples, outlook, survey = yield from _look(request, copy=True)
     if outlook.refusals:
         raise ValueError("; ".join(outlook.refusals))
-    run = RunFolder(run_folder(request.name))
+    run = RunFolder(run_folder(request.name), replace=True)
     with _sole(run.path):
         yield from _run(request, run, samples, survey, watched, resume=bool(outlook.resumable) and not request.anew)
 
@@ -246,16 +264,14 @@ def _run(
     from napari_resformer.model.library import load_model
     from napari_resformer.training.job import train_samples
 
-    if not resume:
-        shutil.rmtree(run.path, ignore_errors=True)
-    yield Begun(tuple(_earlier_points(run.metrics)))
+    yield Begun(tuple(_earlier_points(run.metrics)) if resume else ())
     events = train_samples(
         samples,
         request.settings,
         run,
         name=request.name,
         device=request.device,
-        resume=True,
+        resume=resume,
         start=load_model(request.base) if request.base else None,
         survey=survey,
         snapshots=True,

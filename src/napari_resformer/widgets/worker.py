@@ -165,8 +165,8 @@ def in_words(error: BaseException, *, memory: str = _MORE_MEMORY, otherwise: str
     text = " ".join(str(error).split())
     if is_out_of_memory(error):
         return f"There was not enough memory. {memory}"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"The disk is full ({text}). Nothing was half-written: make room, then press Run again."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full ({error.strerror}). Nothing was half-written: make room, then press the same button again."
     if isinstance(error, ImportError):
         return f"A library is missing ({text}). Install the plugin again: pip install 'napari-resformer[all]'."
     if isinstance(error, _REFUSALS) and text:
