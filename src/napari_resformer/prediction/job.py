@@ -123,7 +123,7 @@ def iter_predict(
     Finished
         Last, with the :class:`~napari_resformer.prediction.result.PredictResult`.
     """
-    size = (pixel_size, pixel_size) if isinstance(pixel_size, int | float) else pixel_size
+    size = (pixel_size, pixel_size) if isinstance(pixel_size, int | float | np.number) else pixel_size
     if not isinstance(array, Image):
         image = from_array(array, axes, pixel_size=size)
     else:
