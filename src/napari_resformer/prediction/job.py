@@ -337,7 +337,7 @@ def _send(network: ResFormer, plan: Plan, one: Pass, inputs: Inputs) -> _Answer:
             return _Answer(logits.cpu(), output.feature_sum.cpu(), output.cells.cpu())
         arrived = torch.cuda.Event()
         answer = _Answer(_to_host(logits), _to_host(output.feature_sum), _to_host(output.cells), arrived)
-        arrived.record()
+        arrived.record(torch.cuda.current_stream(x.device))  # alone it records on the first device, whichever was chosen
         return answer
 
 
