@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import dask.array
@@ -10,7 +11,10 @@ import pytest
 import zarr
 
 import napari_resformer as nr
+from napari_resformer.images.axes import guess_axes
 from napari_resformer.images.image import from_array
+from napari_resformer.images.layers import from_layer
+from napari_resformer.model.file import Model
 from napari_resformer.prediction.plan import make_plan
 
 SIZES = {"T": 2, "Z": 3, "C": 3, "Y": 40, "X": 48}
@@ -87,6 +91,158 @@ def test_channels_by_name_and_in_another_order(random_model) -> None:
     np.testing.assert_array_equal(chosen.mask, nr.predict(random_model, array[::-1], axes="CYX", device="cpu").mask)
     with pytest.raises(ValueError, match=r"no channel 'RFP'.*DAPI, GFP, Cy5"):
         nr.predict(random_model, named, channels=["RFP", "GFP", "DAPI"], device="cpu")
+
+
+@pytest.mark.parametrize("axes", ["XY", "YXZ", "XYC", "TYXZ", "CXYZ"])
+def test_axes_may_have_any_order(random_model, axes: str) -> None:
+    array = pixels(axes, np.uint16)
+    usual = sorted(axes, key="TZYXC".index)
+    expected = nr.predict(random_model, array.transpose([axes.index(axis) for axis in usual]), axes="".join(usual), device="cpu")
+    result = nr.predict(random_model, array, axes=axes, device="cpu")
+    loops, kept = [axis for axis in usual if axis != "C"], axes.replace("C", "")
+    np.testing.assert_array_equal(result.mask, expected.mask.transpose([loops.index(axis) for axis in kept]))
+    np.testing.assert_array_equal(result.scores, expected.scores)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((64, 64, 1), "YXC"), ((1, 64, 64, 1), "PYXC"), ((1, 64, 64, 3), "PYXC"), ((64, 1, 64), "YPX"), ((64, 64, 3), "YXC"),
+        ((1, 1, 9, 64, 64), "PTZYX"), ((9, 1, 64, 64), "ZPYX"), ((5, 1, 9, 64, 64), "TPZYX"), ((1, 1), "YX"), ((1, 64), "YX"),
+    ],
+)  # fmt: skip
+def test_axes_of_one_entry_do_not_matter_to_the_guess(shape: tuple[int, ...], axes: str) -> None:
+    assert guess_axes(shape) == axes
+
+
+@pytest.mark.parametrize("shape", [(1,) * 5 + (64, 64), (1, 3, 64, 64), (5, 6, 7, 64, 64), (2, 1, 64, 64)])
+def test_what_the_shape_does_not_tell_is_never_guessed(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="ambiguous"):
+        guess_axes(shape)
+
+
+def layer(shape: tuple[int, ...], units: tuple[str, ...], scale: tuple[float, ...], labels: tuple[str, ...] = ()) -> Any:
+    """Return what is read of a napari layer."""
+    ndim = len(units)
+    labels = labels or tuple(f"axis {place - ndim}" for place in range(ndim))
+    return SimpleNamespace(
+        data=np.zeros(shape, np.uint8), multiscale=False, rgb=len(shape) > ndim, ndim=ndim, name="layer",
+        axis_labels=labels, units=units, scale=scale,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shape", "units", "scale", "axes"),
+    [
+        ((3, 40, 48), ("second", "pixel", "pixel"), (1, 1, 1), "TYX"),
+        ((9, 40, 48), ("millisecond", "nanometer", "nanometer"), (1, 1, 1), "TYX"),
+        ((3, 40, 48), ("micrometer",) * 3, (2, 0.5, 0.5), "ZYX"),
+        ((2, 3, 40, 48), ("second", *("micrometer",) * 3), (1, 2, 0.5, 0.5), "TZYX"),
+        ((2, 40, 48, 3), ("second", "pixel", "pixel"), (1, 1, 1), "TYXC"),
+        ((3, 40, 48), ("micrometer",) * 3, (1, 0.5, 0.5), None),  # channels could have been given the unit of the layer
+        ((3, 40, 48), ("pixel",) * 3, (2, 0.5, 0.5), None),
+        ((2, 3, 40, 48), ("second", *("pixel",) * 3), (1, 1, 1, 1), None),
+    ],
+)
+def test_units_name_the_axes_that_the_shape_does_not(shape, units, scale, axes: str | None) -> None:
+    if axes is None:
+        with pytest.raises(ValueError, match="ambiguous"):
+            from_layer(layer(shape, units, scale))
+    else:
+        assert from_layer(layer(shape, units, scale)).axes == axes
+
+
+@pytest.mark.parametrize(
+    ("labels", "axes"),
+    [
+        (("Z", "Y", "X"), "ZYX"), (("channel", "y", "x"), "CYX"), (("time", "row", "column"), "TYX"), (("ch", "y", "x"), "CYX"),
+        ((" t ", "Y", "X"), "TYX"), (("y", "x", "wavelength"), "YXC"), (("position", "height", "width"), "PYX"),
+    ],
+)  # fmt: skip
+def test_axis_labels_in_other_spellings(labels: tuple[str, ...], axes: str) -> None:
+    shape = (40, 48, 3) if axes.endswith("C") else (3, 40, 48)
+    assert from_layer(layer(shape, ("second", "pixel", "pixel"), (1, 1, 1), labels)).axes == axes  # labels come first
+
+
+@pytest.mark.parametrize(("unit", "size"), [("pixel", None), ("micrometer", 0.5), ("nanometer", 5e-4)])
+def test_the_pixel_size_is_the_layers(unit: str, size: float | None) -> None:
+    image = from_layer(layer((9, 40, 48), (unit,) * 3, (2, 0.5, -0.5)))
+    assert image.pixel_size == (None if size is None else (size, size))
+    assert image.z_step == (None if size is None else 4 * size)
+
+
+@pytest.mark.parametrize("size", [np.float32(0.5), np.array([0.5, 0.5]), [0.5, 0.5]])
+def test_a_pixel_size_in_any_number(random_model, size: Any) -> None:
+    result = nr.predict(random_model, pixels("YX", np.uint8), pixel_size=size, device="cpu")
+    assert result.provenance["image"]["pixel_size"] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("size", [(1, 2, 3), (0.5,), "0.5", -1, float("nan"), 0, (1, float("inf"))])
+def test_a_pixel_size_that_is_none_is_refused_in_words(random_model, size: Any) -> None:
+    with pytest.raises(ValueError, match="pixel size"):
+        nr.predict(random_model, pixels("YX", np.uint8), pixel_size=size, device="cpu")
+
+
+def test_a_tensor_is_refused_in_words(random_model) -> None:
+    import torch
+
+    with pytest.raises(TypeError, match=r"torch\.float32; give a numpy, dask or zarr array"):
+        nr.predict(random_model, torch.zeros(40, 48), device="cpu")
+
+
+# ------------------------------------------------------------------------------------------------------ values of pixels
+@pytest.mark.parametrize("size", [None, 0.8], ids=["as it is", "resampled"])
+@pytest.mark.parametrize(
+    ("dtype", "offset", "factor"),
+    [("u4", 2**31, 1), ("i8", -(2**45), 1), ("f8", 1e12, 1), ("f8", 0, 1e300), (">u2", 0, 1), (">f4", 0, 1)],
+)  # fmt: skip
+def test_large_values_that_differ_by_little_are_told_apart(random_model, dtype, offset, factor, size) -> None:
+    model = Model(random_model.card.model_copy(update={"pixel_size": 1.0}), random_model.network)
+    values = np.random.default_rng(7).integers(0, 1000, (40, 48))
+    expected = nr.predict(model, values.astype(np.uint16), pixel_size=size, device="cpu")
+    given = values.astype(dtype) * factor + np.dtype(dtype).type(offset)
+    given.flags.writeable = False
+    result = nr.predict(model, given, pixel_size=size, device="cpu")
+    assert (result.mask != expected.mask).mean() < 2e-3
+    np.testing.assert_allclose(result.scores, expected.scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("where", ["all but the middle", "the corner", "between the samples"])
+def test_a_large_image_may_have_missing_parts(random_model, where: str) -> None:
+    part = {"all but the middle": (slice(400, 700),) * 2, "the corner": (slice(400, None), slice(None)),
+            "between the samples": (slice(1400, 1450), slice(1450, 1500))}[where]  # fmt: skip
+    shape = (2200, 2200) if where == "between the samples" else (1100, 1100)
+    image = np.full(shape, np.nan, np.float32)
+    image[part] = np.random.default_rng(8).random(image[part].shape)
+    plan = make_plan(random_model.card, from_array(image, "YX"), device="cpu")
+    assert plan.brightness[0] == pytest.approx(0, abs=0.01)
+    assert plan.brightness[-1] == pytest.approx(1, abs=0.01)
+    assert "of the pixels are NaN or infinite" in " ".join(plan.notes)
+    image[part] = np.nan
+    with pytest.raises(ValueError, match="no finite pixel"):
+        make_plan(random_model.card, from_array(image, "YX"), device="cpu")
+
+
+def test_a_black_corner_makes_no_image_constant(random_model) -> None:
+    image = np.zeros((1000, 1000), np.uint16)
+    image[600:, 600:] = np.random.default_rng(9).integers(0, 4000, (400, 400))
+    assert "constant" not in " ".join(make_plan(random_model.card, from_array(image, "YX"), device="cpu").notes)
+
+
+@pytest.mark.parametrize("blank", [0, 1, 2])
+def test_a_plane_without_pixels_costs_no_other(random_model, blank: int) -> None:
+    stack = pixels("ZYX", np.float32)
+    expected = [nr.predict(random_model, plane, device="cpu") for plane in stack]
+    stack[blank] = np.nan
+    result = nr.predict(random_model, stack, axes="ZYX", device="cpu")
+    for number, alone in enumerate(expected):
+        if number != blank:
+            assert (result.mask[number] != alone.mask).mean() < 1e-3
+            np.testing.assert_allclose(result.scores[number], alone.scores, atol=1e-5)
+    notes = " ".join(make_plan(random_model.card, from_array(stack, "ZYX"), device="cpu").notes)
+    assert ("have no finite pixel" in notes) == (blank == 0)
+    with pytest.raises(ValueError, match="no finite pixel"):
+        nr.predict(random_model, np.full_like(stack, np.nan), axes="ZYX", device="cpu")
 
 
 @pytest.mark.parametrize(

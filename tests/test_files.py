@@ -82,6 +82,44 @@ def test_units_of_length(unit: str, size: float | None) -> None:
     assert micrometres(unit) == size
 
 
+def test_pictures_of_any_mode_are_gray_or_colour(tmp_path: Path) -> None:
+    """Ink is no alpha, transparency no channel, and the frames of a GIF are time."""
+    from PIL import Image
+
+    colour = np.zeros((40, 50, 3), np.uint8)
+    colour[:20] = (250, 20, 20)
+    picture = Image.fromarray(colour)
+    picture.convert("CMYK").save(tmp_path / "ink.jpg", quality=95)
+    image = read_image(tmp_path / "ink.jpg")
+    assert (image.axes, image.data.shape) == ("YXC", (40, 50, 3))
+    assert np.abs(image.data.astype(int) - colour).mean() < 10
+    picture.convert("LA").save(tmp_path / "transparent.png")
+    image = read_image(tmp_path / "transparent.png")
+    assert image.axes == "YX"
+    np.testing.assert_array_equal(image.data, np.asarray(picture.convert("L")))
+    picture.save(tmp_path / "one.gif")
+    assert (read_image(tmp_path / "one.gif").axes, read_image(tmp_path / "one.gif").data.shape) == ("YXC", (40, 50, 3))
+    other = Image.fromarray(colour[::-1].copy())
+    picture.save(tmp_path / "two.gif", save_all=True, append_images=[other])
+    image = read_image(tmp_path / "two.gif")
+    assert (image.axes, image.loop_shape, image.rgb) == ("TYXC", (2,), True)
+
+
+@pytest.mark.parametrize(("axes", "kept"), [("XY", "YX"), ("YXZ", "ZYX"), ("CXYZ", "ZYX"), ("PTYX", "PTYX")])
+def test_masks_of_any_axes_are_files_that_say_so(model: str, tmp_path: Path, axes: str, kept: str) -> None:
+    sizes = {"P": 2, "T": 3, "Z": 2, "C": 3, "Y": 40, "X": 48}
+    array = RNG.integers(0, 255, [sizes[axis] for axis in axes], dtype=np.uint8)
+    np.save(tmp_path / "a.npy", array)
+    zarr.save_array(tmp_path / "a.zarr", array)
+    options = ["--axes", axes, "--pixel-size", "0.5,0.25", "--model", model, "-o", tmp_path / "out"]
+    assert run(tmp_path / "a.npy", tmp_path / "a.zarr", *options) == 0
+    stored, turned = read_image(tmp_path / "out" / "a-2_mask.ome.zarr"), read_image(tmp_path / "out" / "a_mask.tif")
+    assert (stored.axes, stored.pixel_size) == (axes.replace("C", ""), (0.5, 0.25))
+    assert (turned.axes, turned.pixel_size) == (kept, (0.5, 0.25))
+    np.testing.assert_array_equal(turned.data, stored.data[:].transpose([stored.axes.index(axis) for axis in kept]))
+    assert len(np.unique(turned.data)) > 1
+
+
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_large_tiff_files_are_read_in_parts(random_model, tmp_path, monkeypatch, compression: str | None) -> None:
     picture = RNG.integers(0, 255, (300, 320, 3), dtype=np.uint8)

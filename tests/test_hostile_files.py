@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
+import zarr
 
 from napari_resformer.cli import main
 
@@ -53,6 +55,52 @@ def test_files_that_are_no_model(content: bytes, tmp_path: Path, capsys) -> None
         assert len(said) == 1
         assert "bad.safetensors" in said[0]
     assert not list(tmp_path.glob("out/*"))
+
+
+def damaged(folder: Path, kind: str) -> Path:
+    """Write an image that opens, or nearly, and cannot be decoded."""
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    path = folder / ("bad.tif" if "TIFF" in kind else "bad.npy" if kind == "npy" else "bad.zarr")
+    if "TIFF" in kind:
+        tifffile.imwrite(path, pixels, compression="zlib", tile=(32, 32))
+        content = bytearray(path.read_bytes())
+        if kind == "TIFF with a bad tag":
+            content[10:14] = b"\xff\xff\xff\xff"
+        else:
+            content[600:1200] = bytes(600)
+        path.write_bytes(content)
+    elif kind == "npy":
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (-5, 10)})
+            file.write(bytes(100))
+    elif kind == "zarr":
+        zarr.save_array(path, pixels)
+        for chunk in path.rglob("c/*/*"):
+            chunk.write_bytes(b"garbage")
+    else:
+        zarr.create_group(path).attrs.update({"ome": [1]} if kind == "OME-Zarr" else {"ome": {"multiscales": "none"}})
+    return path
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "TIFF with a bad tag", "npy", "zarr", "OME-Zarr", "OME-Zarr without levels"])
+def test_a_damaged_file_costs_no_other(kind: str, random_model, tmp_path: Path, capsys) -> None:
+    bad = damaged(tmp_path, kind)
+    np.save(tmp_path / "good.npy", np.eye(40))
+    model = random_model.save(tmp_path / "random.safetensors")
+    arguments = ["--model", str(model), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(["predict", str(bad), str(tmp_path / "good.npy"), *arguments]) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert bad.name in said[0]
+    assert [row.partition(",")[0] for row in (tmp_path / "out" / "scores.csv").read_text().splitlines()] == ["image", "good.npy"]
+    assert (tmp_path / "out" / "good_mask.tif").exists()
+
+
+def test_debug_shows_where_an_image_failed(random_model, tmp_path: Path, capsys) -> None:
+    bad = damaged(tmp_path, "zarr")
+    model = random_model.save(tmp_path / "random.safetensors")
+    assert main(["predict", str(bad), "--model", str(model), "-o", str(tmp_path / "out"), "--device", "cpu", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_a_constant_image_is_no_error(tmp_path: Path, capsys) -> None:

@@ -39,10 +39,10 @@ def same_place(image: Any, in_image: Any, labels: Any, in_labels: Any) -> bool:
 
 
 # -------------------------------------------------------------------------------------------------------------- pyramids
-@pytest.mark.parametrize("kind", ["YX", "ZYX", "rgb"])
+@pytest.mark.parametrize("kind", ["YX", "ZYX", "ZCYX", "rgb"])
 def test_labels_of_a_level_lie_where_its_pixels_do(make_widget: Any, run: Any, install_model: Any, kind: str) -> None:
     install_model("micron", pixel_size=1.0)
-    shape = {"YX": (160, 200), "ZYX": (6, 160, 200), "rgb": (160, 200, 3)}[kind]
+    shape = {"YX": (160, 200), "ZYX": (6, 160, 200), "ZCYX": (2, 3, 160, 200), "rgb": (160, 200, 3)}[kind]
     full = RNG.integers(0, 255, shape, dtype=np.uint8)
     cut = [
         (..., slice(None, None, step), slice(None, None, step), *([slice(None)] if kind == "rgb" else [])) for step in (1, 2, 4)
@@ -50,7 +50,8 @@ def test_labels_of_a_level_lie_where_its_pixels_do(make_widget: Any, run: Any, i
     levels = [zarr.array(full[part]) for part in cut]
     viewer = ViewerModel()
     image = viewer.add_image(levels, multiscale=True, rgb=kind == "rgb", name="slide", contrast_limits=(0, 255),
-                             **moved(3 if kind == "ZYX" else 2))  # fmt: skip
+                             axis_labels=tuple("yx" if kind == "rgb" else kind.lower()),
+                             **moved(2 if kind == "rgb" else len(kind)))  # fmt: skip
     widget = make_widget(viewer)
     widget.model.value = "micron"
     run(widget)
@@ -60,9 +61,9 @@ def test_labels_of_a_level_lie_where_its_pixels_do(make_widget: Any, run: Any, i
     assert stored["image"]["level"] == 2
     assert stored["image"]["pixel_size"] == [1, 1]
     expected = predict(load_model("micron"), full[cut[2]], axes="YXC" if kind == "rgb" else kind, pixel_size=1.0, device="cpu")
-    np.testing.assert_array_equal(labels.data, expected.mask)
+    np.testing.assert_array_equal(labels.data[:, 1] if kind == "ZCYX" else labels.data, expected.mask)
     for _ in range(5):
-        place = RNG.integers(0, 6, labels.ndim)
+        place = RNG.integers(0, [*labels.data.shape[:-2], 6, 6])
         middle = place.astype(float)
         middle[-2:] = place[-2:] * 4 + 1.5  # the middle of the four pixels that it covers
         assert same_place(image, middle, labels, place)
@@ -238,6 +239,115 @@ def test_a_result_that_is_removed_in_mid_run_comes_back(qtbot: Any, make_widget:
     slow_job.go_on.set()
     qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
     assert [layer.name for layer in viewer.layers] == ["picture", "picture · tiny"]
+
+
+@pytest.mark.parametrize("how", ["painted", "given other data"])
+def test_a_result_that_is_edited_in_mid_run_is_kept(qtbot: Any, make_widget: Any, run: Any, slow_job: Any, how: str) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(RNG.random((40, 56)), name="picture")
+    widget = make_widget(viewer)
+    slow_job.go_on.set()
+    run(widget)
+    slow_job.go_on.clear()
+    slow_job.started.clear()
+    widget.run.native.click()
+    qtbot.waitUntil(slow_job.started.is_set, timeout=60_000)
+    edited = viewer.layers[-1]
+    if how == "painted":
+        edited.paint((20, 20), 7)
+    else:
+        edited.data = np.full((40, 56), 7, np.uint8)
+    slow_job.go_on.set()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
+    assert widget.message.startswith("Done"), widget.message
+    assert len(viewer.layers) == 3
+    assert edited.data[20, 20] == 7
+    assert viewer.layers[-1].data[20, 20] == 1
+
+
+def test_what_is_painted_over_another_widgets_result_is_kept(qtbot: Any, make_widget: Any, run: Any, slow_job: Any) -> None:
+    """Both widgets begin on one result; the user paints in what the first made of it before the second is done."""
+    viewer = ViewerModel()
+    viewer.add_image(RNG.random((40, 56)), name="picture")
+    one, two = make_widget(viewer), make_widget(viewer)
+    slow_job.go_on.set()
+    run(one)
+    slow_job.go_on.clear()
+    slow_job.started.clear()
+    two.run.native.click()
+    qtbot.waitUntil(slow_job.started.is_set, timeout=60_000)
+    with pytest.MonkeyPatch.context() as patch:
+        from napari_resformer.prediction import job
+
+        patch.setattr(job, "run_plan", type(slow_job)())
+        job.run_plan.go_on.set()
+        run(one)
+    result = viewer.layers[-1]
+    result.paint((20, 20), 7)
+    slow_job.go_on.set()
+    qtbot.waitUntil(lambda: not two.busy, timeout=60_000)
+    assert two.message.startswith("Done"), two.message
+    assert result.data[20, 20] == 7
+    assert len(viewer.layers) == 3
+
+
+def test_an_image_that_is_other_before_its_mask_has_begun(qtbot: Any, make_widget: Any, large: Path) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(RNG.integers(0, 255, (200, 150), dtype=np.uint8), name="slide", scale=(2, 3))
+    widget = make_widget(viewer)
+    warned = []
+    say = widget._say
+    widget._say = lambda words, *, warning=False: (warned.append(words) if warning else None, say(words, warning=warning))
+    widget.run.native.click()
+    image.data = RNG.integers(0, 255, (4, 30, 40), dtype=np.uint8)
+    qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
+    assert not warned
+    assert "changed meanwhile" in widget.message
+    labels = viewer.layers[-1]
+    assert labels.data.shape == (200, 150)
+    assert tuple(labels.scale) == (2, 3)
+
+
+def test_all_layers_are_removed_in_mid_run_and_the_run_goes_on(qtbot: Any, make_widget: Any, run: Any, large: Path) -> None:
+    viewer = ViewerModel()
+    pixels = RNG.integers(0, 255, (300, 200), dtype=np.uint8)
+    viewer.add_image(pixels, name="slide")
+    widget = make_widget(viewer)
+    widget.run.native.click()
+    qtbot.waitUntil(lambda: widget._bar.value() >= 5, timeout=120_000)
+    viewer.layers.clear()
+    assert not widget.busy
+    assert "removed" in widget.message
+    store = large / "slide_tiny_mask.ome.zarr"
+    qtbot.waitUntil(lambda: can_lock(store), timeout=60_000)
+    viewer.add_image(pixels, name="slide")
+    run(widget)
+    assert widget.message.startswith("Done"), widget.message
+    assert [path.name for path in large.iterdir()] == [store.name]
+    np.testing.assert_array_equal(viewer.layers[-1].data[0], predict(load_model("tiny"), pixels, tile=64, device="cpu").mask)
+
+
+def can_lock(store: Path) -> bool:
+    """Return whether nobody writes to a store any more."""
+    from napari_resformer.prediction.store import can_resume
+
+    fingerprint = zarr.open(store, mode="r").attrs["napari_resformer"]["fingerprint"]
+    return can_resume(store, fingerprint)
+
+
+def test_two_widgets_run_on_two_layers_at_once(qtbot: Any, make_widget: Any) -> None:
+    viewer = ViewerModel()
+    images = [viewer.add_image(RNG.random(shape), name=name) for name, shape in (("a", (90, 80)), ("b", (6, 40, 56)))]
+    widgets = [make_widget(viewer) for _ in images]
+    for widget, image in zip(widgets, images, strict=True):
+        widget.image.value = image
+        widget.run.native.click()
+    assert all(widget.busy for widget in widgets)
+    qtbot.waitUntil(lambda: not any(widget.busy for widget in widgets), timeout=120_000)
+    for widget, image, axes in zip(widgets, images, ("YX", "ZYX"), strict=True):
+        assert widget.message.startswith("Done"), widget.message
+        labels = viewer.layers[f"{image.name} · tiny"]
+        np.testing.assert_array_equal(labels.data, predict(load_model("tiny"), image.data, axes=axes, device="cpu").mask)
 
 
 def test_two_widgets_run_on_one_layer(qtbot: Any, make_widget: Any, slow_job: Any) -> None:

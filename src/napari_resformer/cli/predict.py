@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,8 +80,10 @@ def _predict(options: argparse.Namespace) -> int:
             image = read_image(path, options.axes, options.pixel_size)
             kept = [row for row in earlier if row[0] == path.name] if _names(options.images).count(path.name) == 1 else []
             rows += _predict_image(model, image, options, path.name, target, kept)
-        except (ValueError, TypeError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - pixels are decoded on the way; the other images are done all the same
             failed += 1
+            if options.debug:
+                traceback.print_exception(error)
             print(f"napari-resformer: {_named(path, error)}", file=sys.stderr)
             continue
         _write_csv(table, header, rows)  # after each image, so that a run that is cut off can go on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # torch reads this when it first allocates: huge pages make training on a CPU faster where the system has them.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     options = _parser().parse_args(arguments)
+    if not options.debug:  # tifffile logs what is odd in a file, beside the one line that says whether it could be read
+        logging.getLogger("tifffile").addHandler(logging.NullHandler())
     try:
         return int(options.command(options))
     except KeyboardInterrupt:

@@ -52,16 +52,16 @@ def check_axes(axes: str, shape: Sequence[int]) -> str:
 def guess_axes(shape: Sequence[int], *, rgb: bool | None = None) -> str:
     """Conclude the axes from the shape alone, or refuse.
 
-    Axes of size 1 do not matter. Of the others, two are YX, three ZYX and four TZYX; but an axis of 2 to 4 entries
-    might as well hold channels, and is never guessed.
+    Axes of size 1 do not matter, wherever they are. Of the others, two are YX, three ZYX and four TZYX; but an axis of 2
+    to 4 entries might as well hold channels, and is never guessed.
 
     Parameters
     ----------
     shape : sequence of int
         Shape of the array.
     rgb : bool, optional
-        Whether the last axis is known to hold colour; None where nobody said, and a last axis of 3 or 4 on an
-        array of three dimensions then is taken for colour if no other axis is that short.
+        Whether the last axis is known to hold colour; None where nobody said, and a last axis of 3 or 4 behind two
+        others then is taken for colour if neither of them is that short.
 
     Raises
     ------
@@ -70,24 +70,25 @@ def guess_axes(shape: Sequence[int], *, rgb: bool | None = None) -> str:
     """
     shape = tuple(shape)
     if rgb is None:
-        rgb = len(shape) == 3 and shape[-1] in (3, 4) and min(shape[:-1]) > MAX_CHANNELS
-    spatial = shape[:-1] if rgb else shape
+        long = [size for size in shape if size > 1]
+        rgb = len(long) == 3 and shape[-1] in (3, 4) and min(long[:2]) > MAX_CHANNELS
+    spatial = range(len(shape) - rgb)
     if len(spatial) < 2:
         raise ValueError(f"an image of shape {shape} has no plane; at least two dimensions (Y, X) are needed")
-    lead = spatial[:-2]
-    long = [size for size in lead if size > 1]
+    wide = [place for place in spatial if shape[place] > 1]
+    if len(wide) < 2:
+        wide = list(spatial[-2:])
     choices = axes_choices(shape, rgb=rgb)
-    if len(long) > 2 or (len(long) < len(lead) and len(lead) > 2 and long):
+    if len(wide) > 4 or any(shape[place] <= MAX_CHANNELS for place in wide[:-2]):
         raise ValueError(_ambiguous(shape, choices))
-    if any(size <= MAX_CHANNELS for size in long):
+    named = dict(zip(wide, _STACKS[len(wide)], strict=True))
+    spare = [axis for axis in "PTZC" if axis not in named.values() and not (rgb and axis == "C")]
+    if len(spatial) - len(wide) > len(spare):
         raise ValueError(_ambiguous(shape, choices))
-    letters = iter(_STACKS[2 + len(long)][: len(long)])
-    spare = iter([axis for axis in "PTZ" if axis not in _STACKS[2 + len(long)]] + ([] if rgb else ["C"]))
-    try:
-        named = "".join(next(letters) if size > 1 else next(spare) for size in lead)
-    except StopIteration:
-        raise ValueError(_ambiguous(shape, choices)) from None
-    return named + "YX" + ("C" if rgb else "")
+    for place in spatial:
+        if place not in named:  # behind the plane usually the channel
+            named[place] = spare.pop() if place > wide[-1] else spare.pop(0)
+    return "".join(named[place] for place in spatial) + ("C" if rgb else "")
 
 
 def axes_choices(shape: Sequence[int], *, rgb: bool = False) -> tuple[str, ...]:

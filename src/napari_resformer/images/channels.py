@@ -16,6 +16,11 @@ COLOUR = ("red", "green", "blue")
 _LUMINANCE = np.array([0.2125, 0.7154, 0.0721], np.float32)  # ITU-R BT.709, as scikit-image's rgb2gray
 
 
+def float_type(dtype: Any) -> np.dtype[Any]:
+    """Return the floats in which pixels are computed with: float32 where it holds them, as of 8 and 16 bits, else float64."""
+    return np.promote_types(np.dtype(dtype), np.float32).newbyteorder("=")
+
+
 @dataclass(frozen=True)
 class ChannelRule:
     """How the channels of a plane become those of the model.
@@ -34,9 +39,9 @@ class ChannelRule:
     kind: Literal["as is", "gray to colour", "colour to gray"]
     text: str
 
-    def apply(self, plane: NDArray[Any]) -> NDArray[np.float32]:
-        """Turn (C, H, W) of the image into float32 (C, H, W) of the model; values are kept."""
-        taken = plane[list(self.take)].astype(np.float32, copy=False)
+    def apply(self, plane: NDArray[Any]) -> NDArray[np.floating[Any]]:
+        """Turn (C, H, W) of the image into (C, H, W) of the model, in floats that hold its values."""
+        taken = plane[list(self.take)].astype(float_type(plane.dtype), copy=False)
         if self.kind == "colour to gray":
             return np.tensordot(_LUMINANCE, taken, axes=1)[np.newaxis]
         return taken

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from napari_resformer.images.ome_zarr import is_zarr, read_zarr
 from napari_resformer.images.tiff import read_tiff
 
 TIFF = {".tif", ".tiff"}
+_NO_RGB = {"CMYK", "YCbCr", "LAB", "HSV"}
+"""Colours of a picture that are not red, green and blue."""
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 SUFFIXES = frozenset(TIFF | PICTURES | {".npy", ".zarr"})
 
@@ -44,8 +47,9 @@ def read_image(path: str | Path, axes: str | None = None, pixel_size: PixelSize 
         raise ValueError(f"{path.name} has the unknown format {suffix or '(no suffix)'}; known are {', '.join(sorted(SUFFIXES))}")
     try:
         found = _READERS[suffix](path)
-    except (OSError, ValueError, SyntaxError, KeyError, EOFError, TypeError) as error:
-        raise ValueError(f"{path.name} cannot be read as an image: {error}") from error
+    except Exception as error:  # a damaged file makes its decoder raise anything, zlib's own errors among them
+        said = str(error) or type(error).__name__
+        raise ValueError(f"{path.name} cannot be read as an image: {said}") from error
     return from_array(
         found.levels[0], axes or found.axes, name=image_stem(path), pixel_size=pixel_size or found.pixel_size,
         z_step=found.z_step, channel_names=found.channel_names, pyramid=found.levels,
@@ -60,8 +64,15 @@ def image_stem(path: Path) -> str:
 def _read_picture(path: Path) -> Found:
     import imageio.v3 as imageio
 
-    array = imageio.imread(path, plugin="pillow")  # asked at random, imageio's other plugins warn on a damaged file
-    return Found((array,), "YX" if array.ndim == 2 else "YXC" if array.ndim == 3 else None)
+    file: Any  # imageio's own type does not know the plugin's options; asked at random, other plugins warn on a damaged file
+    with imageio.imopen(path, "r", plugin="pillow") as file:
+        mode = file.metadata(index=0).get("mode")
+        array = file.read(mode="RGB") if mode in _NO_RGB else file.read()
+    if mode == "LA":
+        array = array[..., 0]  # what is transparent is no channel
+    if array.ndim == 4 and len(array) == 1:  # a GIF has frames, be it one
+        array = array[0]
+    return Found((array,), {2: "YX", 3: "YXC", 4: "TYXC"}.get(array.ndim))
 
 
 def _read_npy(path: Path) -> Found:

@@ -76,8 +76,8 @@ class Image:
                 f"the planes of {self.name} are {height}x{width} pixels (shape {tuple(self.data.shape)}, axes "
                 f"{self.axes}); at least {MIN_PLANE_SIDE}x{MIN_PLANE_SIDE} are needed: check the axes or give a larger image"
             )
-        if self.pixel_size is not None and not all(np.isfinite(size) and size > 0 for size in self.pixel_size):
-            raise ValueError(f"{self.name}: pixel size {self.pixel_size} must be positive, in micrometres")
+        if self.pixel_size is not None:
+            object.__setattr__(self, "pixel_size", _checked(self.pixel_size, self.name))
 
     @property
     def level_factors(self) -> tuple[float, ...]:
@@ -279,9 +279,23 @@ def from_array(
     return Image(array, axes, name, pixel_size, channel_names, rgb, z_step, levels)
 
 
+def _checked(size: Any, name: str) -> PixelSize:
+    """Return a pixel size as two floats, or refuse it."""
+    try:
+        y, x = map(float, size)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: pixel size {size!r} is none; give a number of micrometres, or two, in Y and X") from None
+    if not (np.isfinite([y, x]).all() and min(y, x) > 0):
+        raise ValueError(f"{name}: pixel size {(y, x)} must be positive, in micrometres")
+    return y, x
+
+
 def check_dtype(dtype: Any, name: str) -> None:
     """Refuse pixels that are not real numbers."""
-    kind = np.dtype(dtype).kind
+    try:
+        kind = np.dtype(dtype).kind
+    except TypeError:  # a tensor of another library
+        raise TypeError(f"the pixels of {name} are of type {dtype}; give a numpy, dask or zarr array") from None
     if kind in "buif":
         return
     what = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "text"}.get(kind, f"of type {dtype}")

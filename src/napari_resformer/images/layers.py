@@ -7,10 +7,11 @@ from typing import Any
 
 from napari_resformer.images.axes import AXES
 from napari_resformer.images.image import Image, from_array
-from napari_resformer.images.units import micrometres
+from napari_resformer.images.units import is_time, micrometres
 
 _WORDS = {
-    "time": "T", "frame": "T", "depth": "Z", "slice": "Z", "channel": "C", "channels": "C", "row": "Y", "column": "X",
+    "time": "T", "frame": "T", "frames": "T", "timepoint": "T", "depth": "Z", "slice": "Z", "slices": "Z",
+    "channel": "C", "channels": "C", "ch": "C", "wavelength": "C", "row": "Y", "rows": "Y", "column": "X", "columns": "X",
     "height": "Y", "width": "X", "position": "P", "scene": "P", "stage": "P", "sample": "P",
 }  # fmt: skip
 
@@ -23,8 +24,8 @@ def from_layer(layer: Any, axes: str | None = None) -> Image:
     layer : napari.layers.Image
         What to read; only its attributes are used.
     axes : str, optional
-        One letter a dimension. When left out, the layer's axis labels, its rgb flag and its shape are asked, in
-        that order.
+        One letter a dimension. When left out, the layer's axis labels, its units, its rgb flag and its shape are
+        asked.
 
     Raises
     ------
@@ -32,7 +33,7 @@ def from_layer(layer: Any, axes: str | None = None) -> Image:
         As :func:`~napari_resformer.images.image.from_array`.
     """
     levels = tuple(layer.data) if layer.multiscale else (layer.data,)
-    named = axes or axes_from_labels(layer)
+    named = axes or axes_from_labels(layer) or axes_from_units(layer)
     image = from_array(levels[0], named, name=layer.name, rgb=bool(layer.rgb), pyramid=levels)
     sizes = _sizes(layer, image)
     return replace(image, pixel_size=(sizes["Y"], sizes["X"]) if {"Y", "X"} <= sizes.keys() else None, z_step=sizes.get("Z"))
@@ -48,6 +49,20 @@ def axes_from_labels(layer: Any) -> str | None:
     if None in letters or len(set(letters)) < len(letters) or not {"Y", "X"} <= set(letters):
         return None
     return "".join(letter for letter in letters if letter) + ("C" if layer.rgb else "")
+
+
+def axes_from_units(layer: Any) -> str | None:
+    """Return the axes of a stack that its units name, or None where they do not name each axis before the plane.
+
+    A unit of time is T, and a length with a step of its own is Z. A length of one a step says nothing: napari gives all
+    axes, channels among them, the unit that is given for the layer.
+    """
+    letters = ""
+    for unit, scale in zip(layer.units[:-2], layer.scale[:-2], strict=True):
+        letters += "T" if is_time(str(unit)) else "Z" if micrometres(str(unit)) is not None and abs(scale) != 1 else "?"
+    if not letters or "?" in letters or len(set(letters)) < len(letters):
+        return None
+    return letters + "YX" + ("C" if layer.rgb else "")
 
 
 def _letter(label: str) -> str | None:

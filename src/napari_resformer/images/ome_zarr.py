@@ -47,7 +47,7 @@ def read_zarr(path: Path) -> Found:
         factor = micrometres(str(axis.get("unit", "")))
         if factor is not None and step > 0:
             sizes[letter] = step * factor
-    names = tuple(str(channel.get("label", "")) for channel in told.get("omero", {}).get("channels", []))
+    names = tuple(str(channel.get("label", "")) for channel in (told.get("omero") or {}).get("channels") or [])
     return Found(
         levels, letters if usable else None,
         (sizes["Y"], sizes["X"]) if {"Y", "X"} <= sizes.keys() else None, sizes.get("Z"), names if all(names) else (),

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_resformer.images.channels import float_type
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
@@ -58,8 +60,8 @@ class AxisFilter:
         """Return how many target pixels are final once the first ``known`` source pixels are there."""
         return int(np.searchsorted(self._windows[1], known, side="right"))
 
-    def matrix(self, start: int, stop: int) -> csr_matrix:
-        """Return the weights (stop - start, source pixels needed), sparse; each row sums to 1."""
+    def matrix(self, start: int, stop: int, floats: np.dtype[Any]) -> csr_matrix:
+        """Return the weights (stop - start, source pixels needed), sparse; each row sums to 1, as exactly as the floats can."""
         from scipy.sparse import csr_matrix
 
         starts, stops = (edges[start:stop, None] for edges in self._windows)
@@ -70,7 +72,7 @@ class AxisFilter:
         weights /= weights.sum(1, keepdims=True)
         needed = self.needed(start, stop)
         inside = (columns < stops).nonzero()
-        entries = (weights[inside].astype(np.float32), (inside[0], columns[inside] - needed.start))
+        entries = (weights[inside].astype(floats), (inside[0], columns[inside] - needed.start))
         return csr_matrix(entries, shape=(stop - start, needed.stop - needed.start))
 
 
@@ -114,7 +116,7 @@ class Grid:
         """Return which source pixels a part of the target is made of."""
         return self.rows.needed(rows.start, rows.stop), self.columns.needed(columns.start, columns.stop)
 
-    def resample(self, part: NDArray[Any], rows: slice, columns: slice) -> NDArray[np.float32]:
+    def resample(self, part: NDArray[Any], rows: slice, columns: slice) -> NDArray[np.floating[Any]]:
         """Bring source pixels to a part of the target.
 
         Parameters
@@ -128,29 +130,30 @@ class Grid:
         Returns
         -------
         ndarray
-            float32 (C, rows, columns).
+            (C, rows, columns), in floats that hold the values: float32, or float64 for more than 16 bits.
         """
-        down = None if self.rows.source == self.rows.target else self.rows.matrix(rows.start, rows.stop)
-        across = None if self.columns.source == self.columns.target else self.columns.matrix(columns.start, columns.stop)
+        floats = float_type(part.dtype)
+        down = None if self.rows.source == self.rows.target else self.rows.matrix(rows.start, rows.stop, floats)
+        across = None if self.columns.source == self.columns.target else self.columns.matrix(columns.start, columns.stop, floats)
 
-        def apply(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        def apply(plane: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
             plane = plane if down is None else down @ plane
             return plane if across is None else (across @ plane.T).T
 
-        result = np.empty((len(part), rows.stop - rows.start, columns.stop - columns.start), np.float32)
+        result = np.empty((len(part), rows.stop - rows.start, columns.stop - columns.start), floats)
         for channel, values in enumerate(part):
-            values = values.astype(np.float32)
+            values = values.astype(floats, copy=False)
             finite = np.isfinite(values)
             if finite.all():
                 result[channel] = apply(values)
             else:
-                weight = apply(finite.astype(np.float32))
+                weight = apply(finite.astype(floats))
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    result[channel] = apply(np.where(finite, values, np.float32(0))) / weight
+                    result[channel] = apply(np.where(finite, values, floats.type(0))) / weight
                 result[channel][weight < 0.5] = np.nan
         return result
 
-    def read(self, read: Read, rows: slice, columns: slice) -> NDArray[np.float32]:
+    def read(self, read: Read, rows: slice, columns: slice) -> NDArray[np.floating[Any]]:
         """Read a part of the target, in strips, so that little of the source is in memory at once.
 
         Parameters

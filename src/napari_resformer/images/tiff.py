@@ -26,8 +26,8 @@ def read_tiff(path: Path) -> Found:
         series = file.series[0]
         axes = "".join(_FROM_TIFFFILE.get(axis, axis) for axis in series.axes)
         known = set(axes) <= set(AXES) and len(set(axes)) == len(axes)
-        # tifffile calls an unexplained leading axis Q or I; only named axes are more than a guess.
-        named = known and not set(series.axes) & set("QIR")
+        # tifffile calls an unexplained leading axis Q or I; only named axes are more than a guess. OME explains them.
+        named = known and (series.kind == "ome" or not set(series.axes) & set("QIR"))
         ome = _ome_pixels(file) if file.is_ome else None
         size, step, names = _ome_facts(ome) if ome is not None else (*_imagej_sizes(file), ())
         levels = tuple(_pixels(path, level, number) for number, level in enumerate(series.levels) if level.ndim == series.ndim)

@@ -1,4 +1,4 @@
-"""Units of length, in micrometres."""
+"""Units of length, in micrometres, and which units are of time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ _MICROMETRES = {
     "microns": 1.0, "µm": 1.0, "um": 1.0, "millimeter": 1e3, "mm": 1e3, "centimeter": 1e4, "cm": 1e4, "meter": 1e6,
     "m": 1e6, "inch": 25400.0,
 }  # fmt: skip
+
+_TIMES = {
+    "second", "s", "millisecond", "ms", "microsecond", "µs", "us", "nanosecond", "ns", "minute", "min", "hour", "h", "day",
+}  # fmt: skip
+
+
+def is_time(unit: str) -> bool:
+    """Return whether a unit is one of time."""
+    return unit.strip().casefold().replace("\u03bc", "µ") in _TIMES
 
 
 def micrometres(unit: str) -> float | None:

@@ -19,6 +19,8 @@ _TILE = 512  # a side; of TIFF files that are larger than this
 def write_mask(mask: Any, image: Image, path: Path, note: str = "") -> None:
     """Write a mask as a compressed OME-TIFF with the image's axes and pixel size; the file is whole or not there.
 
+    In a TIFF file the planes are Y, X and come last, so that a mask of other order is turned.
+
     Parameters
     ----------
     mask : array
@@ -33,7 +35,8 @@ def write_mask(mask: Any, image: Image, path: Path, note: str = "") -> None:
     import tifffile
 
     # OME knows five axes; another loop is stored as tifffile's Q, which readers show as an unnamed axis.
-    metadata: dict[str, Any] = {"axes": image.mask_axes.replace("P", "Q"), "Name": image.name}
+    axes = image.loop_axes + "YX"
+    metadata: dict[str, Any] = {"axes": axes.replace("P", "Q"), "Name": image.name}
     if note:
         metadata["Description"] = note
     sizes = {} if image.pixel_size is None else {"Y": image.pixel_size[0], "X": image.pixel_size[1]}
@@ -42,8 +45,9 @@ def write_mask(mask: Any, image: Image, path: Path, note: str = "") -> None:
     for axis, size in sizes.items():
         metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
     with atomic_write(path) as file:
-        if max(image.plane_shape) <= 2 * _TILE or not image.mask_axes.endswith("YX"):
-            tifffile.imwrite(file, np.asarray(mask), ome=True, photometric="minisblack", compression="zlib", metadata=metadata)
+        if axes != image.mask_axes or max(image.plane_shape) <= 2 * _TILE:
+            turned = np.asarray(mask).transpose([image.mask_axes.index(axis) for axis in axes])
+            tifffile.imwrite(file, turned, ome=True, photometric="minisblack", compression="zlib", metadata=metadata)
         else:
             tifffile.imwrite(
                 file, _tiles(mask, image.mask_shape), shape=image.mask_shape, dtype=np.uint8, tile=(_TILE, _TILE), ome=True,

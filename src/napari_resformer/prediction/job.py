@@ -123,7 +123,7 @@ def iter_predict(
     Finished
         Last, with the :class:`~napari_resformer.prediction.result.PredictResult`.
     """
-    size = (pixel_size, pixel_size) if isinstance(pixel_size, int | float) else pixel_size
+    size = (pixel_size, pixel_size) if isinstance(pixel_size, int | float | np.number) else pixel_size
     if not isinstance(array, Image):
         image = from_array(array, axes, pixel_size=size)
     else:
@@ -337,7 +337,7 @@ def _send(network: ResFormer, plan: Plan, one: Pass, inputs: Inputs) -> _Answer:
             return _Answer(logits.cpu(), output.feature_sum.cpu(), output.cells.cpu())
         arrived = torch.cuda.Event()
         answer = _Answer(_to_host(logits), _to_host(output.feature_sum), _to_host(output.cells), arrived)
-        arrived.record()
+        arrived.record(torch.cuda.current_stream(x.device))  # alone it records on the first device, whichever was chosen
         return answer
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from napari_resformer.images.normalise import SAMPLE_PIXELS, Scaling, measure
+from napari_resformer.images.normalise import SAMPLE_PIXELS, NoFinitePixelError, Scaling, blank, measure
 from napari_resformer.images.resample import Read, ResampledPlane
 from napari_resformer.network.frame import pad
 from napari_resformer.network.resformer import MIN_SIDE
@@ -137,5 +137,14 @@ class Reader:
 
     def _scaling(self, number: int, plane: ResampledPlane) -> Scaling:
         if self._known is None or self._known[0] != number:
-            self._known = number, measure(plane, self._plan.channels, self._plan.card.normalisation)
+            self._known = number, self._measure(plane)
         return self._known[1]
+
+    def _measure(self, plane: ResampledPlane) -> Scaling:
+        plan = self._plan
+        try:
+            return measure(plane, plan.channels, plan.card.normalisation)
+        except NoFinitePixelError:
+            if plan.planes == 1:
+                raise
+            return blank(plan.channels)  # a frame that was dropped must not cost those before it

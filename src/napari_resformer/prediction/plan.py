@@ -10,7 +10,7 @@ from napari_resformer.devices import Device, choose_device, free_memory
 from napari_resformer.images.channels import ChannelRule, match_channels
 from napari_resformer.images.image import MIN_PLANE_SIDE, Image
 from napari_resformer.images.levels import suitable_level
-from napari_resformer.images.normalise import SAMPLE_PIXELS, Scaling, measure
+from napari_resformer.images.normalise import SAMPLE_PIXELS, NoFinitePixelError, Readable, Scaling, measure
 from napari_resformer.images.resample import Grid, ResampledPlane
 from napari_resformer.model.card import Card
 from napari_resformer.network.frame import fitted_shape
@@ -153,7 +153,7 @@ def make_plan(
     Raises
     ------
     ValueError
-        If channels, device, tile or zoom do not fit, or the first plane has no finite pixel.
+        If channels, device, tile or zoom do not fit, or no plane has a finite pixel.
     """
     resize = card.input_mode == "resize"
     _check_zoom(card, zoom)
@@ -165,8 +165,10 @@ def make_plan(
         raise ValueError(f"tile {tile} is too small; give at least {stride} pixels, 512 to 2048 is usual")
     shape = image.plane_shape
     grid = Grid(shape, fitted_shape(shape, card.input_size) if resize else _native_shape(card, image, zoom))
-    scaling = _first_statistics(card, image, rule, grid)
+    scaling, first = _first_statistics(card, image, rule, grid)
     notes = []
+    if first:
+        notes.append(f"The first {first} plane(s) have no finite pixel; planes without any are taken as background")
     if scaling.nonfinite > 0:
         notes.append(f"{scaling.nonfinite:.1%} of the pixels are NaN or infinite; they are taken as background")
     if (scaling.high <= scaling.low).all():
@@ -245,11 +247,19 @@ def _native_shape(card: Card, image: Image, zoom: float | None) -> tuple[int, in
     return height, width
 
 
-def _first_statistics(card: Card, image: Image, rule: ChannelRule, grid: Grid) -> Scaling:
-    plane = image.plane((0,) * len(image.loop_shape))
-    if card.input_mode == "resize" or grid.same:
-        return measure(plane, rule, card.normalisation, _QUICK_SAMPLE)
-    return measure(ResampledPlane(plane.read, grid, plane.where), rule, card.normalisation, _QUICK_SAMPLE)
+def _first_statistics(card: Card, image: Image, rule: ChannelRule, grid: Grid) -> tuple[Scaling, int]:
+    """Return the statistics of the first plane that has any finite pixel, and its number."""
+    first: NoFinitePixelError | None = None
+    for number, index in enumerate(image.plane_indices()):
+        plane: Readable = image.plane(index)
+        if card.input_mode == "native" and not grid.same:
+            plane = ResampledPlane(plane.read, grid, plane.where)
+        try:
+            return measure(plane, rule, card.normalisation, _QUICK_SAMPLE), number
+        except NoFinitePixelError as error:
+            first = first or error
+    assert first is not None
+    raise first
 
 
 def _pixel_size_note(card: Card, image: Image, grid: Grid, zoom: float | None) -> str:

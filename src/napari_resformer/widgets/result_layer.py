@@ -109,8 +109,8 @@ class LabelsData:
         One row per label value present.
     provenance : dict
         How the result came about.
-    replaces : tuple
-        ``unique_id`` of earlier layers that nobody has painted in.
+    replaces : tuple of Earlier
+        Results that nobody has painted in.
     summary : str
         What was found, in words.
     """
@@ -118,7 +118,7 @@ class LabelsData:
     placed: Placed
     features: Any
     provenance: dict[str, Any]
-    replaces: tuple[Any, ...]
+    replaces: tuple[Earlier, ...]
     summary: str
 
 
@@ -141,7 +141,7 @@ def labels_data(result: PredictResult, image: Image, model: str, region: str = "
     stored = bool(result.provenance.get("store"))
     mask = result.mask if stored else np.ascontiguousarray(result.mask)
     placed = placed_labels(result.levels if stored else (mask,), image)
-    untouched = [one.layer_id for one in earlier if _untouched(one)]
+    untouched = [one for one in earlier if _untouched(one)]
     features = _features(result)
     shares = [f"{row['mask class']} {row['pixels'] / sum(result.pixels):.1%}" for _, row in features.iterrows()]
     found = f"Share of the pixels: {', '.join(shares)}." if shares else "No object was found."
@@ -229,9 +229,23 @@ def earlier_results(layers: Iterable[Any], image_layer: Any, model: str, region:
     for layer in layers:
         told = _told(layer)
         if told.get("complete", True) and _same(told, image_layer, model, region):
-            data = tuple(layer.data) if getattr(layer, "multiscale", False) else layer.data
-            found.append(Earlier(layer.unique_id, data, told["widget"].get("checksum")))
+            found.append(Earlier(layer.unique_id, _data_of(layer), told["widget"].get("checksum")))
     return found
+
+
+def _data_of(layer: Any) -> Any:
+    return tuple(layer.data) if getattr(layer, "multiscale", False) else layer.data
+
+
+def _is_still(layer: Any, earlier: Earlier) -> bool:
+    """Return whether a layer is an earlier result, and holds the very data that it held when the run began.
+
+    The user may have given it others meanwhile, or another widget, and nobody has looked whether these were painted in.
+    """
+    if layer.unique_id != earlier.layer_id:
+        return False
+    now, then = (data if isinstance(data, tuple) else (data,) for data in (_data_of(layer), earlier.data))
+    return len(now) == len(then) and all(one is other for one, other in zip(now, then, strict=True))
 
 
 def _told(layer: Any) -> dict[str, Any]:
@@ -301,8 +315,11 @@ def geometry(frame: Frame, placed: Placed) -> dict[str, Any]:
     }
 
 
-def show_growing(viewer: napari.viewer.Viewer, image_layer: Any, begun: Growing) -> Labels:
-    """Add the layer of a mask that has just begun, or give back that of the run that goes on; on the GUI thread."""
+def show_growing(viewer: napari.viewer.Viewer, image_layer: Any, begun: Growing, frame: Frame | None = None) -> Labels:
+    """Add the layer of a mask that has just begun, or give back that of the run that goes on; on the GUI thread.
+
+    The parameters are those of :func:`show_result`.
+    """
     told = begun.metadata | {
         "image": begun.metadata["image"] | {"layer": image_layer.name},
         "widget": begun.metadata["widget"] | {"layer_id": str(image_layer.unique_id)},
@@ -310,7 +327,8 @@ def show_growing(viewer: napari.viewer.Viewer, image_layer: Any, begun: Growing)
     before = _of_store(viewer, told["store"])
     if before is not None:
         return before  # type: ignore[no-any-return]
-    return _add(viewer, begun.placed, told, geometry(frame_of(image_layer), begun.placed), None)
+    place = geometry(frame_of(image_layer) if frame is None else frame, begun.placed)
+    return _add(viewer, begun.placed, told, place, None)
 
 
 def show_result(viewer: napari.viewer.Viewer, image_layer: Any, labels: LabelsData, frame: Frame | None = None) -> Labels:
@@ -337,7 +355,7 @@ def show_result(viewer: napari.viewer.Viewer, image_layer: Any, labels: LabelsDa
         "widget": labels.provenance["widget"] | {"layer_id": str(image_layer.unique_id)},
     }
     place = geometry(frame_of(image_layer) if frame is None else frame, labels.placed)
-    olds = [layer for layer in viewer.layers if layer.unique_id in labels.replaces]
+    olds = [layer for layer in viewer.layers if any(_is_still(layer, one) for one in labels.replaces)]
     grown = _of_store(viewer, stored.get("store"))
     if grown is not None:
         for old in olds:

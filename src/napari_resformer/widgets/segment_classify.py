@@ -329,7 +329,7 @@ class SegmentClassify(JobDock):
     def _grow(self, begun: Growing) -> None:
         """Show a large mask from its beginning on."""
         try:
-            self._growing = show_growing(self._viewer, self._running_on, begun)
+            self._growing = show_growing(self._viewer, self._running_on, begun, self._frame if self._changed else None)
         except Exception as error:  # noqa: BLE001 - the mask is made all the same, and shown at the end
             self._say(in_words(error), warning=True)
             return
