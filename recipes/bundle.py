@@ -2,7 +2,8 @@
 
 The run lies beside the recipe, in ``runs/<name>``; started again, it goes on where it stopped. A recipe may have several
 parts (``[[then]]``), each of which goes on from the weights of the one before with other settings. The metrics on the card
-are measured on the test folds, with the weights of the very file that is written.
+are measured on the test folds, with the weights of the very file that is written; ``--measure`` does only that, for the file
+that is there, once a change of the code has changed what it answers.
 """
 
 from __future__ import annotations
@@ -33,8 +34,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", choices=sorted(path.stem for path in HERE.glob("*.toml")))
     parser.add_argument("data", type=Path)
+    parser.add_argument("--measure", action="store_true", help="train nothing: measure the shipped file anew")
     arguments = parser.parse_args()
     recipe = tomllib.loads((HERE / f"{arguments.recipe}.toml").read_text(encoding="utf-8"))
+    if arguments.measure:
+        print(json.dumps(measure(arguments.recipe, recipe, arguments.data), indent=1))
+        return
     model = None
     for number, changes in enumerate([{}, *recipe.get("then", [])], start=1):
         settings = TrainSettings.model_validate(recipe["settings"] | changes, strict=False)
@@ -51,13 +56,18 @@ def bundle(model: Model, recipe: dict[str, Any], name: str, data: Path) -> dict[
     path.parent.mkdir(exist_ok=True)
     Model(_with(model.card, texts), model.network).save(path, overwrite=True)
 
-    # The stored weights are rounded to half precision; the card's figures are those of the stored file.
+    return measure(name, recipe, data)
+
+
+def measure(name: str, recipe: dict[str, Any], data: Path) -> dict[str, Any]:
+    """Measure a model's file on its test folds and write that on its card; return what was measured.
+
+    The stored weights are rounded to half precision; the card's figures are those of the stored file.
+    """
+    path = MODELS / f"{name}.safetensors"
     stored = load_model(path)
     report = evaluate(stored, data, folds=recipe["test_folds"])
-    training = stored.card.training | {
-        "recipe": f"recipes/{name}.toml",
-        "test_folds": recipe["test_folds"],
-    }
+    training = stored.card.training | {"recipe": f"recipes/{name}.toml", "test_folds": recipe["test_folds"]}
     metrics = stored.card.metrics | {"test": report}
     Model(_with(stored.card, {"training": training, "metrics": metrics}), stored.network).save(path, overwrite=True)
     return report

@@ -44,7 +44,7 @@ def add_train(commands: Commands, common: Parser, device: Parser) -> None:
     )
     train.add_argument("--size", type=int, metavar="N", help="side of the crops or resized planes (default: 128)")
     train.add_argument("--batch", type=int, metavar="N", help="crops a step, over all devices (default: 8)")
-    train.add_argument("--lr", type=positive, metavar="X", help="learning rate (default: 0.001)")
+    train.add_argument("--lr", type=positive, metavar="X", help="learning rate (default: 0.0015)")
     train.add_argument("--freeze-encoder", action="store_true", default=None, help="keep the encoder of --from as it is")
     train.add_argument("--devices", type=count, default=1, metavar="N", help="devices to train on, on each node (default: 1)")
     train.add_argument("--nodes", type=count, default=1, metavar="M", help="machines to train on (default: 1)")

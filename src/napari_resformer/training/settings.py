@@ -79,10 +79,10 @@ class TrainSettings(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     folds: tuple[str, ...] | None = None
     val_folds: tuple[str, ...] | None = None
-    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr: Annotated[float, Field(gt=0)] = 1.5e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    class_loss_weight: Annotated[float, Field(ge=0)] = 0.25
+    class_loss_weight: Annotated[float, Field(ge=0)] = 0.5
     balance: Annotated[float, Field(ge=0, le=1)] = 0.5
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     rotation: Annotated[float, Field(ge=0, le=180)] = 180.0
