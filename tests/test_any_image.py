@@ -11,10 +11,12 @@ import pytest
 import zarr
 
 import napari_resformer as nr
+from napari_resformer.cli import main
 from napari_resformer.images.axes import guess_axes
 from napari_resformer.images.image import from_array
 from napari_resformer.images.layers import from_layer
 from napari_resformer.model.file import Model
+from napari_resformer.network import ResFormer
 from napari_resformer.prediction.plan import make_plan
 
 SIZES = {"T": 2, "Z": 3, "C": 3, "Y": 40, "X": 48}
@@ -251,3 +253,37 @@ def test_a_plane_without_pixels_costs_no_other(random_model, blank: int) -> None
 def test_what_is_ambiguous_is_one_question_with_its_answers(random_model, shape: tuple[int, ...], choices: str) -> None:
     with pytest.raises(ValueError, match=rf"ambiguous.*one letter a dimension.*{choices}"):
         nr.predict(random_model, np.zeros(shape, np.uint8), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((2, 40, 48), "CYX"), ((40, 48, 2), "YXC"), ((2, 3, 40, 48), "CZYX"), ((3, 2, 40, 48), "ZCYX"),
+        ((4, 3, 2, 40, 48), "TZCYX"), ((1, 2, 40, 48), "PCYX"), ((40, 48), "YX"), ((9, 40, 48), "ZYX"),
+    ],
+)  # fmt: skip
+def test_a_model_of_two_channels_settles_the_axes(shape: tuple[int, ...], axes: str) -> None:
+    assert guess_axes(shape, channels=2) == axes
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 40, 48), (2, 40, 48, 2), (3, 40, 48), (5, 4, 3, 2, 40, 48)])
+def test_a_model_of_two_channels_does_not_settle_all(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="ambiguous"):
+        guess_axes(shape, channels=2)
+
+
+def test_the_channels_that_a_model_needs(random_model, tmp_path) -> None:
+    config = random_model.card.network.model_copy(update={"in_channels": 2})
+    card = random_model.card.model_copy(update={"network": config, "channels": ("DAPI", "GFP")})
+    pair = Model(card, ResFormer(config).eval())
+    assert (card.needed_channels, random_model.card.needed_channels) == (2, 0)
+    stack = np.random.default_rng(0).random((2, 40, 48))
+    named, found = (nr.predict(pair, stack, axes=axes, device="cpu") for axes in ("CYX", None))
+    assert found.mask.shape == (40, 48)
+    np.testing.assert_array_equal(found.scores, named.scores)
+    with pytest.raises(ValueError, match="ambiguous"):  # two channels of some: which of the axes has them?
+        nr.predict(pair, stack, channels=[1, 0], device="cpu")
+    pair.save(tmp_path / "pair.safetensors")
+    np.save(tmp_path / "stack.npy", stack)
+    command = ["predict", tmp_path / "stack.npy", "--model", tmp_path / "pair.safetensors", "-o", tmp_path / "out"]
+    assert main([*map(str, command), "--device", "cpu"]) == 0

@@ -28,14 +28,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def install_model(user_folder: Path) -> Callable[..., Path]:
     """Put a tiny model with seeded random weights into the test's library."""
 
-    def install(name: str, *, image_classes: tuple[str, ...] = ("left", "middle", "right"), seed: int = 0, **facts: Any) -> Path:
+    def install(
+        name: str,
+        *,
+        image_classes: tuple[str, ...] = ("left", "middle", "right"),
+        channels: tuple[str, ...] = ("red", "green", "blue"),
+        seed: int = 0,
+        **facts: Any,
+    ) -> Path:
         import torch
 
         from napari_resformer.model.card import Card
         from napari_resformer.model.file import Model
         from napari_resformer.network import ResFormer, ResFormerConfig
 
-        config = ResFormerConfig.preset("tiny", in_channels=3, mask_classes=2, image_classes=len(image_classes))
+        config = ResFormerConfig.preset("tiny", in_channels=len(channels), mask_classes=2, image_classes=len(image_classes))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = ResFormer(config).eval()
@@ -44,7 +51,7 @@ def install_model(user_folder: Path) -> Callable[..., Path]:
             network=config,
             mask_classes=("cell", "nucleus"),
             image_classes=image_classes,
-            channels=("red", "green", "blue"),
+            channels=channels,
             notice="Research use only.",
             **facts,
         )

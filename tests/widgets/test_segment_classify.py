@@ -154,6 +154,23 @@ def test_ambiguous_axes_are_refused_in_words_and_mended_by_typing(qtbot: Any, ma
     assert len(viewer.layers) == 2
 
 
+def test_axes_that_the_model_settles(qtbot: Any, make_widget: Any, install_model: Any, run: Any) -> None:
+    install_model("pair", channels=("DAPI", "GFP"))
+    viewer = ViewerModel()
+    viewer.add_image(RNG.random((2, 40, 56)), name="two channels")
+    widget = make_widget(viewer)
+    assert widget.axes.value == ""  # to a colour model they could as well be two planes
+    widget.model.value = "pair"
+    assert widget.axes.value == "CYX"
+    run(widget)
+    assert viewer.layers[-1].data.shape == (40, 56)
+    widget.model.value = "tiny"
+    assert widget.axes.value == ""
+    widget.axes.value = "ZYX"  # what was typed stays
+    widget.model.value = "pair"
+    assert widget.axes.value == "ZYX"
+
+
 @pytest.mark.parametrize("axes", ["Q", "YXYX", "ZYX", "Y", "hello world", "Y X"])
 def test_bad_axes_change_nothing(qtbot: Any, make_widget: Any, run: Any, axes: str) -> None:
     viewer = ViewerModel()

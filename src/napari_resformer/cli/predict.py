@@ -77,7 +77,7 @@ def _predict(options: argparse.Namespace) -> int:
     failed = 0
     for path, target in zip(options.images, targets, strict=True):
         try:
-            image = read_image(path, options.axes, options.pixel_size)
+            image = read_image(path, options.axes, options.pixel_size, 0 if options.channels else model.card.needed_channels)
             kept = [row for row in earlier if row[0] == path.name] if _names(options.images).count(path.name) == 1 else []
             rows += _predict_image(model, image, options, path.name, target, kept)
         except Exception as error:  # noqa: BLE001 - pixels are decoded on the way; the other images are done all the same

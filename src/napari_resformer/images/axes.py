@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 LOOP_AXES = "TZP"
@@ -49,11 +50,12 @@ def check_axes(axes: str, shape: Sequence[int]) -> str:
     return letters
 
 
-def guess_axes(shape: Sequence[int], *, rgb: bool | None = None) -> str:
-    """Conclude the axes from the shape alone, or refuse.
+def guess_axes(shape: Sequence[int], *, rgb: bool | None = None, channels: int = 0) -> str:
+    """Conclude the axes from the shape, or refuse.
 
     Axes of size 1 do not matter, wherever they are. Of the others, two are YX, three ZYX and four TZYX; but an axis of 2
-    to 4 entries might as well hold channels, and is never guessed.
+    to 4 entries might as well hold channels, and is never guessed. Only where a model takes nothing but so many channels, the one
+    axis of that size holds them.
 
     Parameters
     ----------
@@ -62,6 +64,9 @@ def guess_axes(shape: Sequence[int], *, rgb: bool | None = None) -> str:
     rgb : bool, optional
         Whether the last axis is known to hold colour; None where nobody said, and a last axis of 3 or 4 behind two
         others then is taken for colour if neither of them is that short.
+    channels : int
+        Channels that the image must have to be of use, see :attr:`~napari_resformer.model.card.Card.needed_channels`; 0 where
+        nobody said.
 
     Raises
     ------
@@ -69,6 +74,8 @@ def guess_axes(shape: Sequence[int], *, rgb: bool | None = None) -> str:
         If more than one answer is possible; the message names the choices.
     """
     shape = tuple(shape)
+    if channels > 1 and not rgb and (settled := _around_channels(shape, channels)):
+        return settled
     if rgb is None:
         long = [size for size in shape if size > 1]
         rgb = len(long) == 3 and shape[-1] in (3, 4) and min(long[:2]) > MAX_CHANNELS
@@ -89,6 +96,19 @@ def guess_axes(shape: Sequence[int], *, rgb: bool | None = None) -> str:
         if place not in named:  # behind the plane usually the channel
             named[place] = spare.pop() if place > wide[-1] else spare.pop(0)
     return "".join(named[place] for place in spatial) + ("C" if rgb else "")
+
+
+def _around_channels(shape: tuple[int, ...], channels: int) -> str:
+    """Return the axes where just one can hold the channels, else nothing."""
+    found = []
+    for place, size in enumerate(shape):
+        others = shape[:place] + shape[place + 1 :]
+        if size == channels and len(others) >= 2 and min(others[-2:]) > 1:
+            loops = [max(other, MAX_CHANNELS + 1) if other > 1 else 1 for other in others[:-2]]  # no channels any more
+            with contextlib.suppress(ValueError):
+                named = guess_axes((*loops, *others[-2:]), rgb=False)
+                found += [named[:place] + "C" + named[place:]] if "C" not in named else []
+    return found[0] if len(found) == 1 else ""
 
 
 def axes_choices(shape: Sequence[int], *, rgb: bool = False) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 SUFFIXES = frozenset(TIFF | PICTURES | {".npy", ".zarr"})
 
 
-def read_image(path: str | Path, axes: str | None = None, pixel_size: PixelSize | None = None) -> Image:
+def read_image(path: str | Path, axes: str | None = None, pixel_size: PixelSize | None = None, needed_channels: int = 0) -> Image:
     """Open an image file; the pixels of npy, zarr and large TIFF files are read when they are asked for.
 
     Parameters
@@ -31,6 +31,8 @@ def read_image(path: str | Path, axes: str | None = None, pixel_size: PixelSize 
         Overrides what the file says.
     pixel_size : (float, float), optional
         Micrometres in Y and X; overrides what the file says.
+    needed_channels : int
+        Channels that a model cannot do without, for files that do not name their axes; 0 where nobody said.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def read_image(path: str | Path, axes: str | None = None, pixel_size: PixelSize 
         raise ValueError(f"{path.name} cannot be read as an image: {said}") from error
     return from_array(
         found.levels[0], axes or found.axes, name=image_stem(path), pixel_size=pixel_size or found.pixel_size,
-        z_step=found.z_step, channel_names=found.channel_names, pyramid=found.levels,
+        z_step=found.z_step, channel_names=found.channel_names, pyramid=found.levels, needed_channels=needed_channels,
     )  # fmt: skip
 
 

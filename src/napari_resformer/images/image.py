@@ -244,6 +244,7 @@ def from_array(
     rgb: bool | None = None,
     z_step: float | None = None,
     pyramid: Sequence[Any] = (),
+    needed_channels: int = 0,
 ) -> Image:
     """Name the axes of an array.
 
@@ -257,6 +258,8 @@ def from_array(
         As in :class:`Image`.
     rgb : bool, optional
         Whether the last axis holds colour; None where unknown.
+    needed_channels : int
+        Channels that a model cannot do without, which may settle what the axes are; 0 where nobody said.
 
     Raises
     ------
@@ -269,7 +272,7 @@ def from_array(
     if axes is None:
         if prod(array.shape) == 0:
             raise ValueError(f"{name} is empty: its shape is {tuple(array.shape)}; give an image with pixels")
-        axes = guess_axes(array.shape, rgb=rgb)
+        axes = guess_axes(array.shape, rgb=rgb, channels=needed_channels)
     axes = check_axes(axes, array.shape)
     if rgb is None:
         rgb = axes.endswith("C") and array.shape[-1] in (3, 4)

@@ -16,7 +16,7 @@ _WORDS = {
 }  # fmt: skip
 
 
-def from_layer(layer: Any, axes: str | None = None) -> Image:
+def from_layer(layer: Any, axes: str | None = None, needed_channels: int = 0) -> Image:
     """Name the axes of a layer's data; of a multiscale layer, of its full resolution, with the others as a pyramid.
 
     Parameters
@@ -26,6 +26,8 @@ def from_layer(layer: Any, axes: str | None = None) -> Image:
     axes : str, optional
         One letter a dimension. When left out, the layer's axis labels, its units, its rgb flag and its shape are
         asked.
+    needed_channels : int
+        Channels that a model cannot do without, asked last; 0 where nobody said.
 
     Raises
     ------
@@ -34,7 +36,7 @@ def from_layer(layer: Any, axes: str | None = None) -> Image:
     """
     levels = tuple(layer.data) if layer.multiscale else (layer.data,)
     named = axes or axes_from_labels(layer) or axes_from_units(layer)
-    image = from_array(levels[0], named, name=layer.name, rgb=bool(layer.rgb), pyramid=levels)
+    image = from_array(levels[0], named, name=layer.name, rgb=bool(layer.rgb), pyramid=levels, needed_channels=needed_channels)
     sizes = _sizes(layer, image)
     return replace(image, pixel_size=(sizes["Y"], sizes["X"]) if {"Y", "X"} <= sizes.keys() else None, z_step=sizes.get("Z"))
 

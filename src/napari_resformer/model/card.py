@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from napari_resformer.images.channels import COLOUR
 from napari_resformer.images.normalise import Normalisation
 from napari_resformer.network.config import ResFormerConfig
 
@@ -81,6 +82,11 @@ class Card(BaseModel):
     licence: str = ""
     training: dict[str, JsonValue] = Field(default_factory=dict)
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def needed_channels(self) -> int:
+        """Channels that an image must have; 0 where a gray image does as well, as for colour."""
+        return len(self.channels) if len(self.channels) > 1 and self.channels != COLOUR else 0
 
     @model_validator(mode="after")
     def _names_fit_the_network(self) -> Self:

@@ -125,7 +125,7 @@ def iter_predict(
     """
     size = (pixel_size, pixel_size) if isinstance(pixel_size, int | float | np.number) else pixel_size
     if not isinstance(array, Image):
-        image = from_array(array, axes, pixel_size=size)
+        image = from_array(array, axes, pixel_size=size, needed_channels=0 if channels else model.card.needed_channels)
     else:
         image = replace(array, axes=axes or array.axes, pixel_size=size or array.pixel_size)
     plan = make_plan(model.card, image, channels=channels, device=device, tile=tile, zoom=zoom)

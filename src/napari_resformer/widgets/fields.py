@@ -104,17 +104,17 @@ def image_layers(layers: Any) -> list[Image]:
     return [layer for layer in reversed(list(layers)) if isinstance(layer, Image)]
 
 
-def guessed_axes(layer: Any) -> str:
-    """Return the axes that a layer tells or allows to conclude; empty where they are ambiguous."""
+def guessed_axes(layer: Any, needed_channels: int) -> str:
+    """Return the axes that a layer tells, or it and the model allow to conclude; empty where they are ambiguous."""
     try:
-        return from_layer(layer).axes
+        return from_layer(layer, None, needed_channels).axes
     except (TypeError, ValueError):
         return ""
 
 
-def axes_hint(layer: Any) -> str:
+def axes_hint(layer: Any, needed_channels: int = 0) -> str:
     """Return what to show in the empty field of axes."""
-    if guess := guessed_axes(layer):
+    if guess := guessed_axes(layer, needed_channels):
         return f"{guess}, from the layer"
     data = layer.data[0] if layer.multiscale else layer.data
     choices = axes_choices(tuple(data.shape), rgb=bool(layer.rgb))

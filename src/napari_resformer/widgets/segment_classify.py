@@ -11,6 +11,7 @@ from magicgui.widgets import ComboBox, LineEdit, PushButton
 from qtpy.QtCore import QTimer
 
 from napari_resformer.events import Failed, Finished, Progress
+from napari_resformer.images.image import Image
 from napari_resformer.images.layers import from_layer
 from napari_resformer.model.library import ModelEntry, list_models
 from napari_resformer.widgets import fields
@@ -173,7 +174,7 @@ class SegmentClassify(JobDock):
         if layer is None:
             return [WHOLE]
         try:
-            image = from_layer(layer, self.axes.value.strip() or None)
+            image = self._named(layer)
         except (TypeError, ValueError):  # told elsewhere
             return [WHOLE]
         return region_choices(image, layer, flat=self._viewer.dims.ndisplay == 2)
@@ -217,13 +218,30 @@ class SegmentClassify(JobDock):
     def _image_changed(self, *_: Any) -> None:
         layer = self.image.value
         self._watch(layer)
-        with self.axes.changed.blocked():
-            self.axes.value = "" if layer is None else self._typed.get(layer.unique_id) or fields.guessed_axes(layer)
-        self.axes.native.setPlaceholderText("" if layer is None else fields.axes_hint(layer))
+        self._show_axes()
         with self.zoom.changed.blocked():
             self.zoom.value = "" if layer is None else self._zooms.get(layer.unique_id, "")
         self._offer_regions()
         self._field_changed()
+
+    def _show_axes(self) -> None:
+        """Show the axes of the chosen layer: as typed, else as it and the model tell."""
+        layer = self.image.value
+        with self.axes.changed.blocked():
+            self.axes.value = (
+                "" if layer is None else self._typed.get(layer.unique_id) or fields.guessed_axes(layer, self._needed)
+            )
+        self.axes.native.setPlaceholderText("" if layer is None else fields.axes_hint(layer, self._needed))
+
+    @property
+    def _needed(self) -> int:
+        """Channels that the chosen model cannot do without."""
+        entry = self._entries.get(self.model.value)
+        return entry.card.needed_channels if entry else 0
+
+    def _named(self, layer: Any) -> Image:
+        """Return the image of a layer with the axes of the field."""
+        return from_layer(layer, self.axes.value.strip() or None, self._needed)
 
     def _zoom_changed(self, typed: str) -> None:
         if self.image.value is not None:
@@ -239,6 +257,8 @@ class SegmentClassify(JobDock):
     def _model_changed(self, *_: Any) -> None:
         entry = self._entries.get(self.model.value)
         self.model.tooltip = fields.model_tooltip(entry.card if entry else None)
+        self._show_axes()
+        self._offer_regions()
         self._field_changed()
 
     def _watch(self, layer: Any) -> None:
@@ -297,7 +317,7 @@ class SegmentClassify(JobDock):
             raise ValueError(f"there is no image layer. {_NO_IMAGE}")
         if model is None:
             raise ValueError("there is no model. Install the plugin again, or put a model file into your library.")
-        image = from_layer(layer, self.axes.value.strip() or None)
+        image = self._named(layer)
         chosen = self.region.value or WHOLE
         region = Region() if chosen == WHOLE else take_region(chosen, image, layer, self._viewer.dims.point)
         settings, source = read_settings(), getattr(layer.source, "path", None)
