@@ -151,7 +151,7 @@ def test_ambiguous_axes_are_refused_in_words_and_mended_by_typing(qtbot: Any, ma
     qtbot.waitUntil(lambda: "Axes CYX" in widget.plan_text, timeout=20_000)
     assert widget.message == ""
     run(widget)
-    assert len(viewer.layers) == 2
+    assert len(viewer.layers) == 2, widget.message
 
 
 def test_axes_that_the_model_settles(qtbot: Any, make_widget: Any, install_model: Any, run: Any) -> None:

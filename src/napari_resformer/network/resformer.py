@@ -132,6 +132,13 @@ class ClassHead(nn.Module):
             cells.append(share.sum((2, 3), dtype=torch.float32).expand_as(sums[-1]))
         return torch.cat(sums, dim=1), torch.cat(cells, dim=1)
 
+    def forward(self, features: Tensor) -> Tensor:
+        """Return class logits (B, image_classes) from mean class features (B, F)."""
+        if self.classify is None:
+            return features.new_zeros(features.shape[0], 0)
+        logits: Tensor = self.classify(features)
+        return logits
+
 
 class ResFormer(nn.Module):
     """One network for *where* and *what*: a mask and an image class from the same encoder.
@@ -212,9 +219,7 @@ class ResFormer(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """Return class logits (B, image_classes) from mean class features (B, F)."""
-        if self.head.classify is None:
-            return features.new_zeros(features.shape[0], 0)
-        logits: Tensor = self.head.classify(features)
+        logits: Tensor = self.head(features)
         return logits
 
     def _check(self, x: Tensor, origin: tuple[int, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from napari_resformer.devices import is_out_of_memory
 from napari_resformer.events import Finished, MaskOpened, PlaneDone, Progress
 from napari_resformer.images.image import Image, PixelSize, from_array
 from napari_resformer.model.file import Model
-from napari_resformer.network import ResFormer, for_inference
+from napari_resformer.network import ClassHead, ResFormer, for_inference
 from napari_resformer.prediction.compose import Answers, Composer
 from napari_resformer.prediction.fingerprint import fingerprint
 from napari_resformer.prediction.passes import Inputs, Pass, Place, Reader, left, passes
@@ -176,6 +177,8 @@ class _Run:
         self._plan, self._store, self._writer = plan, store, writer
         self._composer = Composer(plan, store)
         self._network = for_inference(model.network, plan.device.name)
+        # A plane's class is a few products of small matrices: on the CPU it waits for nothing that an accelerator has in hand.
+        self._head = copy.deepcopy(model.network.head).eval().to("cpu", torch.float32)
         self._place, self.tile, self._batch = Place(), plan.tile, plan.batch
         self._scores = np.zeros((plan.planes, len(plan.card.image_classes)), np.float32)
         self._features = FeatureMean()
@@ -255,7 +258,7 @@ class _Run:
                 mine = [place for place, other in enumerate(one.planes) if other == plane]
                 self._features.add(features[mine].sum(0), cells[mine].sum(0))
                 self._features.end_row()
-                self._scores[plane] = _scores(self._network, self._features)
+                self._scores[plane] = _scores(self._head, self._features)
                 self._features = FeatureMean()
                 finished.append(plane)
         else:
@@ -346,8 +349,6 @@ def _to_host(part: torch.Tensor) -> torch.Tensor:
     return target.copy_(part, non_blocking=True)
 
 
-def _scores(network: ResFormer, features: FeatureMean) -> NDArray[np.float32]:
+def _scores(head: ClassHead, features: FeatureMean) -> NDArray[np.float32]:
     with torch.inference_mode():
-        device = next(network.parameters()).device
-        logits = network.classify(features.mean().to(device))[0]
-        return torch.softmax(logits.double().cpu(), 0).float().numpy()
+        return torch.softmax(head(features.mean())[0].double(), 0).float().numpy()
