@@ -178,6 +178,21 @@ def test_a_killed_run_goes_on_to_the_same_place(folder, tmp_path, unbroken, caps
     assert "starts from the beginning" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Ctrl-C for a single process")
+def test_ctrl_c_ends_a_run_after_its_step(folder, tmp_path) -> None:
+    output = tmp_path / "stopped.safetensors"
+    process = subprocess.Popen(command(folder, output, "--epochs", "50"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert b"epoch 1/50" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in told
+    assert b"nothing half-written was left; go on with --resume" in told
+    assert not output.exists()
+    assert not list((tmp_path / "stopped.run").glob(".*"))
+    assert 1 <= RunFolder(tmp_path / "stopped.run").load().epoch < 50
+
+
 @pytest.mark.timeout(600)  # four processes load torch: slow on a busy machine
 def test_two_processes_train_as_one_stop_together_and_go_on(folder, tmp_path) -> None:
     run(folder, tmp_path / "one", batch=10, epochs=8)
