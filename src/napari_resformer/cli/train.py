@@ -43,7 +43,7 @@ def add_train(commands: Commands, common: Parser, device: Parser) -> None:
         "--mode", choices=("native", "resize"), help="crops as they are, or planes resized to --size (default: native)"
     )
     train.add_argument("--size", type=int, metavar="N", help="side of the crops or resized planes (default: 128)")
-    train.add_argument("--batch", type=int, metavar="N", help="crops a step, over all devices (default: 8)")
+    train.add_argument("--batch", type=int, metavar="N", help="crops a step, over all devices (default: 4)")
     train.add_argument("--lr", type=positive, metavar="X", help="learning rate (default: 0.0015)")
     train.add_argument("--freeze-encoder", action="store_true", default=None, help="keep the encoder of --from as it is")
     train.add_argument("--devices", type=count, default=1, metavar="N", help="devices to train on, on each node (default: 1)")

@@ -73,7 +73,7 @@ class TrainSettings(BaseModel):
 
     preset: PresetName = "tiny"
     epochs: Annotated[int, Field(ge=1)] = 40
-    batch: Annotated[int, Field(ge=2)] = 8
+    batch: Annotated[int, Field(ge=2)] = 4
     size: Annotated[int, Field(ge=32, le=4096)] = 128
     mode: Literal["native", "resize"] = "native"
     seed: Annotated[int, Field(ge=0)] = 0
@@ -82,9 +82,9 @@ class TrainSettings(BaseModel):
     lr: Annotated[float, Field(gt=0)] = 1.5e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    class_loss_weight: Annotated[float, Field(ge=0)] = 0.5
+    class_loss_weight: Annotated[float, Field(ge=0)] = 0.25
     balance: Annotated[float, Field(ge=0, le=1)] = 0.5
-    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     rotation: Annotated[float, Field(ge=0, le=180)] = 180.0
     zoom: tuple[float, float] = (0.8, 1.25)
     surround: Literal["blank", "mirror"] = "blank"
