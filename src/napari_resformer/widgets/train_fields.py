@@ -66,7 +66,7 @@ def make_options(device: str) -> Container[Any]:
                 name="crop", label="Crop", value=128, min=32, max=4096, step=32,
                 tooltip="Side, in pixels, of what is learned from at once; objects and some surroundings should fit in",
             ),
-            SpinBox(name="batch", label="Batch", value=8, min=2, max=512, tooltip="Crops a step; fewer need less memory"),
+            SpinBox(name="batch", label="Batch", value=4, min=2, max=512, tooltip="Crops a step; fewer need less memory"),
             ComboBox(
                 name="mode", label="Input", choices=["native", "resize"],
                 tooltip="native: crops at the images' own pixels, for microscopy.\n"
