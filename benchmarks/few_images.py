@@ -17,7 +17,8 @@ from measuring import balanced_accuracy, judge, mean_dice, trained
 import napari_resformer as nr
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.sample import Sample, SampleSet
-from napari_resformer.samples.split import select_folds
+from napari_resformer.samples.split import VALIDATION_SHARE, select_folds
+from napari_resformer.training.loader import steps_per_epoch
 from napari_resformer.training.settings import TrainSettings
 
 
@@ -44,8 +45,9 @@ def main() -> None:
             for seed in range(options.seeds):
                 chosen = SampleSet(samples.name, draw(pool, number, seed), samples.image_classes)
                 start = None if name == "scratch" else nr.load_model(name)
+                an_epoch = steps_per_epoch(round(number * (1 - VALIDATION_SHARE)), TrainSettings().batch)
                 settings = TrainSettings(
-                    epochs=math.ceil(options.steps / max(number // 8, 1)), seed=seed, size=128,
+                    epochs=math.ceil(options.steps / an_epoch), seed=seed, size=128,
                     lr=options.start_lr if start else options.lr, freeze_encoder=bool(start) and options.freeze_encoder,
                 )  # fmt: skip
                 rows = judge(trained(chosen, settings, start=start), test)

@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
@@ -22,10 +24,11 @@ from napari_resformer.cli import main
 from napari_resformer.events import EpochDone, Finished, Notice, Snapshot, StepDone
 from napari_resformer.network import ResFormer, ResFormerConfig, ResFormerOutput
 from napari_resformer.samples.folder import read_folder
+from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.training.checkpoint import Checkpoint, save_checkpoint
-from napari_resformer.training.job import train_samples
-from napari_resformer.training.loader import Batch
-from napari_resformer.training.losses import MultiTaskLoss
+from napari_resformer.training.job import ALIKE_SCORES, train_samples
+from napari_resformer.training.loader import Batch, epoch_order
+from napari_resformer.training.losses import MultiTaskLoss, class_weights
 from napari_resformer.training.run_folder import RunFolder
 from napari_resformer.training.settings import TrainSettings
 from napari_resformer.training.start import start_from
@@ -293,7 +296,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_clear_error(tmp_path) -> None:
     path = tmp_path / "last.pt"
 
     def save(side: int) -> None:
-        save_checkpoint(Checkpoint(1, {"w": torch.zeros(side, side)}, {}, {}, {}, 1, 0.0, {}, []), path)
+        save_checkpoint(Checkpoint(1, {"w": torch.zeros(side, side)}, {}, {}, {}, 1, 1, 0.0, {}, []), path)
 
     save(8)
     size = path.stat().st_size
@@ -413,7 +416,30 @@ def test_the_last_epoch_is_kept_where_that_is_asked_for(folder, tmp_path) -> Non
     assert nr.load_model(place.best).card.training["best_epoch"] == 3
     scores = [event.score for event in epochs_of(events)]
     assert [event.best for event in epochs_of(events)] == [
-        score > max(scores[:number], default=-1) for number, score in enumerate(scores)
+        score > max(scores[:number], default=-1) - ALIKE_SCORES for number, score in enumerate(scores)
     ]
     with pytest.raises(ValueError, match="patience"):
         TrainSettings(keep="last", patience=3)
+
+
+def test_of_epochs_that_are_alike_the_last_is_kept(folder, tmp_path, monkeypatch) -> None:
+    scores = iter([0.5, 0.8, 0.7, 0.797, 0.6])
+    monkeypatch.setattr("napari_resformer.training.job.selection_score", lambda _: next(scores))
+    settings = TrainSettings(epochs=8, size=64, batch=4, patience=3)
+    events = list(train_samples(read_folder(folder), settings, RunFolder(tmp_path / "run"), name="alike", device="cpu"))
+    assert [event.best for event in epochs_of(events)] == [True, True, False, True, False]
+    assert len(epochs_of(events)) == 5  # patience counts from the highest score, the second
+    assert events[-1].result.card.training["best_epoch"] == 4
+
+
+def test_a_class_of_one_image_is_not_made_important() -> None:
+    counts = {"common": 40, "rare": 10, "single": 1}
+    numbered = [(name, number) for name, count in counts.items() for number in range(count)]
+    samples = SampleSet("s", tuple(Sample(f"{name}{number}", Path(), None, name, name) for name, number in numbered), ())
+    drawn = Counter(samples.samples[number].image_class for epoch in range(200) for number in epoch_order(samples, 0.5, 0, epoch))
+    often = {name: drawn[name] / counts[name] for name in counts}
+    assert often["rare"] == pytest.approx(2 * often["common"], rel=0.05)
+    assert often["single"] == pytest.approx(often["rare"] * 2**0.5, rel=0.1)  # as one of five
+    weights = class_weights(list(counts.values()), 0.5)
+    assert weights[2] == class_weights([40, 10, 5], 0.5)[2]
+    assert weights[2] > weights[1] > weights[0]

@@ -29,8 +29,10 @@ class Checkpoint:
         State of the optimizer.
     precision : dict
         State of the loss scaling, where the number format needs one.
-    best_epoch, best_score : int, float
-        The best epoch so far and its score.
+    best_epoch : int
+        The epoch that is kept so far.
+    top_epoch, best_score : int, float
+        The epoch with the highest score so far, and that score.
     best : dict of str to Tensor
         Averaged weights of that epoch.
     history : list of dict
@@ -43,6 +45,7 @@ class Checkpoint:
     optimizer: dict[str, Any]
     precision: dict[str, Any]
     best_epoch: int
+    top_epoch: int
     best_score: float
     best: State
     history: list[dict[str, Any]]

@@ -34,6 +34,9 @@ from napari_resformer.training.validate import HeldOut, Validator, held_out_metr
 
 TrainEvent = Progress | Notice | StepDone | EpochDone | Snapshot[Model] | Finished[Model]
 
+ALIKE_SCORES = 0.005
+"""Scores that are nearer to each other count as equal: validation samples are few."""
+
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
@@ -130,12 +133,13 @@ class _Progress:
 
     best: State
     epoch: int = 0
-    best_epoch: int = 0
+    best_epoch: int = 0  # whose weights are kept
+    top_epoch: int = 0  # with the highest score
     best_score: float = -1.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def has_ended(self, settings: TrainSettings) -> bool:
-        stalled = bool(settings.patience and self.best_epoch) and self.epoch - self.best_epoch >= settings.patience
+        stalled = bool(settings.patience and self.top_epoch) and self.epoch - self.top_epoch >= settings.patience
         return stalled or self.epoch >= settings.epochs
 
 
@@ -239,7 +243,12 @@ class _Trainer:
             self.optimiser.optimizer, self.plan.settings, self.steps_an_epoch, done=checkpoint.epoch * self.steps_an_epoch
         )
         self.progress = _Progress(
-            checkpoint.best, checkpoint.epoch, checkpoint.best_epoch, checkpoint.best_score, checkpoint.history
+            checkpoint.best,
+            checkpoint.epoch,
+            checkpoint.best_epoch,
+            checkpoint.top_epoch,
+            checkpoint.best_score,
+            checkpoint.history,
         )
 
     def steps(self) -> Generator[TrainEvent, None, Any]:
@@ -279,10 +288,14 @@ class _Trainer:
         return parts
 
     def note(self, done: EpochDone) -> EpochDone:
-        """Take an epoch into the progress; return it with the word on whether it is the best."""
+        """Take an epoch into the progress; return it with the word on whether it is the best.
+
+        Of epochs whose scores are alike the later is the better one: its learning rate is lower and its average longer.
+        """
         progress = self.progress
-        best = done.score > progress.best_score
-        progress.best_score = max(done.score, progress.best_score)
+        best = done.score > progress.best_score - ALIKE_SCORES
+        if done.score > progress.best_score:
+            progress.top_epoch, progress.best_score = done.epoch, done.score
         if best or self.plan.settings.keep == "last":
             progress.best_epoch, progress.best = done.epoch, stored_weights(self.judged)
         done = replace(done, best=best)
@@ -300,6 +313,7 @@ class _Trainer:
                 optimizer=self.optimiser.optimizer.state_dict(),
                 precision=self.team.fabric.strategy.precision.state_dict(),
                 best_epoch=progress.best_epoch,
+                top_epoch=progress.top_epoch,
                 best_score=progress.best_score,
                 best=progress.best,
                 history=progress.history,

@@ -19,6 +19,8 @@ from napari_resformer.training.augment import view
 from napari_resformer.training.settings import TrainSettings
 
 UNKNOWN_CLASS = -1
+FEW_OF_A_CLASS = 5
+"""A class with fewer samples cannot be learned well; it counts as if it had so many, lest others be taken for it."""
 _AHEAD = 2
 
 
@@ -81,13 +83,14 @@ class PlaneReader:
 def epoch_order(samples: SampleSet, balance: float, seed: int, epoch: int) -> list[int]:
     """Return the sample numbers of an epoch, as many as there are samples.
 
-    A class with n samples is drawn in proportion to ``n ** (1 - balance)``; within it, each sample equally often but for
-    one. Samples of unknown class count as a class of their own.
+    A class with n samples is drawn in proportion to ``n ** (1 - balance)``, but no sample more often than those of a class of
+    :data:`FEW_OF_A_CLASS`; within it, each sample equally often but for one. Samples of unknown class count as a class of
+    their own.
     """
     generator = np.random.default_rng((seed, epoch))
     names = np.array([sample.image_class or "" for sample in samples.samples])
     _, kind, counts = np.unique(names, return_inverse=True, return_counts=True)
-    weight = (counts.astype(float) ** -balance)[kind]
+    weight = (np.maximum(counts, FEW_OF_A_CLASS).astype(float) ** -balance)[kind]
     shuffled = generator.permutation(len(names))
     upto = np.cumsum(weight[shuffled] / weight.sum())
     marks = (np.arange(len(names)) + generator.random()) / len(names)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from napari_resformer.events import TaskMetrics
 from napari_resformer.network import ResFormerOutput
-from napari_resformer.training.loader import UNKNOWN_CLASS, Batch
+from napari_resformer.training.loader import FEW_OF_A_CLASS, UNKNOWN_CLASS, Batch
 
 
 class LossParts(NamedTuple):
@@ -67,8 +67,11 @@ class MultiTaskLoss(nn.Module):
 
 
 def class_weights(counts: list[int], balance: float) -> Tensor:
-    """Return loss weights that make up half of the imbalance left after drawing samples with ``balance``; mean 1."""
-    drawn = torch.tensor(counts, dtype=torch.float32).clamp_min(1) ** (1 - balance)
+    """Return loss weights that make up half of the imbalance left after drawing samples with ``balance``; mean 1.
+
+    A class of fewer than :data:`~napari_resformer.training.loader.FEW_OF_A_CLASS` samples weighs as one of so many.
+    """
+    drawn = torch.tensor(counts, dtype=torch.float32).clamp_min(FEW_OF_A_CLASS) ** (1 - balance)
     weights = drawn**-0.5
     return weights / weights.mean() if len(counts) else weights
 

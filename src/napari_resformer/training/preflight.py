@@ -10,12 +10,12 @@ from napari_resformer.events import Finished, Notice, Progress
 from napari_resformer.model.card import Card
 from napari_resformer.samples.sample import SampleSet
 from napari_resformer.samples.survey import HASH_SIDE, SampleFacts, Survey, iter_survey, near_duplicates
+from napari_resformer.training.loader import FEW_OF_A_CLASS
 from napari_resformer.training.plan import ALIKE, TrainPlan, common_pixel_size, considered, make_plan
 from napari_resformer.training.settings import TrainSettings
 
 FEW_IMAGES = 10
 FEW_VALIDATION = 5
-FEW_OF_A_CLASS = 5
 MANY_VALUES = 20
 UNBALANCED = 10.0
 _NAMED = 3
