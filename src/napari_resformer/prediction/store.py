@@ -22,7 +22,8 @@ from napari_resformer.prediction.fingerprint import differences
 SUFFIX, OME_SUFFIX = ".zarr", ".ome.zarr"
 ATTRIBUTE = "napari_resformer"
 SAVE_SECONDS = 1.0
-"""A run that is killed loses a row of tiles, and no more than what it did in this time before."""
+"""Where notes are slow to write and rows of tiles quick to make, not each row has a note; so much time has one at least."""
+_NOTE_SHARE = 20  # a note is written where the time since the last is so many times what that one took
 
 _FORMAT = 1
 _PRIVATE = ".resformer"  # folder in the store; zarr does not look at it
@@ -89,6 +90,7 @@ class MaskStore:
     finished: dict[str, Any] | None = None
     _fingerprint: dict[str, Any] = field(default_factory=dict)
     _saved: float = field(default_factory=time.monotonic)
+    _cost: float = 0.0  # seconds that a note takes
 
     def write(self, index: tuple[int, ...], rows: slice, columns: slice, classes: NDArray[np.uint8]) -> None:
         """Write a part of a plane (rows, columns) into all levels."""
@@ -103,14 +105,16 @@ class MaskStore:
 
     @property
     def due(self) -> bool:
-        """Whether the state is to be saved again."""
-        return self.folder is not None and time.monotonic() - self._saved >= SAVE_SECONDS
+        """Whether the state is to be saved again: after each row of tiles, unless that would take up its time."""
+        return self.folder is not None and time.monotonic() - self._saved >= min(SAVE_SECONDS, _NOTE_SHARE * self._cost)
 
     def save(self, state: State) -> None:
         """Note how far the run is; the note is whole, or the one before."""
         if self.folder is not None:
+            begin = time.monotonic()
             _write_state(self.folder, state)
             self._saved = time.monotonic()
+            self._cost = self._saved - begin
 
     def finish(self, provenance: dict[str, Any], pixels: NDArray[np.int64]) -> None:
         """Note that the run is done, and what it said."""
