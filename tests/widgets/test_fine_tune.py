@@ -508,7 +508,8 @@ def test_two_docks_of_one_viewer_train_at_once(qtbot: Any, make_fine_tune: Any) 
         widget.replace.value = True
         widget.run.native.click()
     qtbot.waitUntil(lambda: not one.busy and not two.busy, timeout=120_000)
-    assert [layer.name for layer in viewer.layers if "preview" in layer.name] == ["cell 2 · preview", "cell 2 · preview [1]"]
+    names = {layer.name for layer in viewer.layers if "preview" in layer.name}  # which dock is the first is a matter of chance
+    assert names == {"cell 2 · preview", "cell 2 · preview [1]"}
 
 
 def test_painting_and_removing_layers_in_mid_run(qtbot: Any, make_fine_tune: Any) -> None:
