@@ -47,7 +47,7 @@ class MultiTaskLoss(nn.Module):
         self.class_loss_weight = class_loss_weight
         self.register_buffer("class_weights", class_weights, persistent=False)
         # Pooled over the batch: a crop without objects has no Dice of its own. With the background's Dice, since Dice of
-        # the objects alone makes them too large: a doubtful pixel then raises it more as object than as background.
+        # the objects alone pulls to one side: a doubtful pixel raises it more as object than as background.
         self.mask_loss = DiceCELoss(softmax=True, to_onehot_y=True, include_background=True, batch=True)
 
     def forward(self, output: ResFormerOutput, batch: Batch) -> LossParts:

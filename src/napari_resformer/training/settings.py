@@ -46,8 +46,7 @@ class TrainSettings(BaseModel):
         Smallest and largest zoom of the augmentation; those near 1 are drawn most often.
     surround : {"blank", "mirror"}
         What a view shows beyond the border of its plane: the padding that prediction puts there, which counts for nothing,
-        or the plane's mirror image. Planes smaller than a crop are seen whole and as in prediction with the former
-        (benchmarks/cross_validate.py: it classifies white blood cells much better).
+        or the plane's mirror image. With the former, planes smaller than a crop are seen whole and as in prediction.
     colour_jitter : float
         Strength of brightness, contrast and colour changes, 0 for none.
     stain_jitter : float
