@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from napari_resformer.network.blocks import DilatedFeatureEnhancement, ResFormerBlock
 from napari_resformer.network.config import ResFormerConfig
-from napari_resformer.network.frame import BACKGROUND
 from napari_resformer.network.layers import ConvNorm, WindowAttention, norm_layer
 
 MIN_SIDE = 32
@@ -210,7 +209,7 @@ class ResFormer(nn.Module):
             owned = x.new_ones((x.shape[0], 1, height, width))
         bottom, right = -height % self.config.stride, -width % self.config.stride
         if bottom or right:
-            x = functional.pad(x, (0, right, 0, bottom), value=BACKGROUND)
+            x = functional.pad(x, (0, right, 0, bottom))
             owned = functional.pad(owned, (0, right, 0, bottom))
         maps = self.encoder(x, origin)
         feature_sum, cells = self.head.pool(maps, owned)
