@@ -45,8 +45,8 @@ class TrainSettings(BaseModel):
     zoom : (float, float)
         Smallest and largest zoom of the augmentation; those near 1 are drawn most often.
     surround : {"blank", "mirror"}
-        What a view shows beyond the border of its plane: the padding that prediction puts there, which counts for nothing,
-        or the plane's mirror image. With the former, planes smaller than a crop are seen whole and as in prediction.
+        What a view shows beyond the border of its plane: black padding, which counts for nothing,
+        or the plane's mirror image. With the former, planes smaller than a crop are seen whole.
     colour_jitter : float
         Strength of brightness, contrast and colour changes, 0 for none.
     stain_jitter : float
