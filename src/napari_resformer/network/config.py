@@ -14,6 +14,11 @@ PresetName = Literal["tiny", "small", "paper"]
 
 PRESETS: tuple[PresetName, ...] = ("tiny", "small", "paper")
 
+BACKGROUND = -1.0
+"""The darkest that a normalised plane holds; small and resized planes are padded with it."""
+MEDIUM = 0.0
+"""The middle of what a normalised plane holds."""
+
 
 class ResFormerConfig(BaseModel):
     """The only constructor argument of :class:`~napari_resformer.network.ResFormer`.
@@ -67,6 +72,9 @@ class ResFormerConfig(BaseModel):
         Norm of the convolutions. ``batch`` has fixed statistics in inference (tiles agree with the whole) and
         folds into the convolution; ``layer`` normalises each pixel over its channels (tiles agree too);
         ``group`` pools over the map.
+    padding_value : float
+        What fills a plane up to a multiple of the stride, on the normalised scale of -1 to 1: what the network saw beyond
+        the borders of planes in training. 0 is medium gray, -1 the darkest.
     transformer, multi_scale_head, dfe : bool
         Ablation switches: no transformer branch; class head on the deepest level alone; plain skips.
     """
@@ -95,6 +103,7 @@ class ResFormerConfig(BaseModel):
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.05
     norm: Literal["batch", "group", "layer"] = "batch"
+    padding_value: Annotated[float, Field(ge=-1, le=1)] = MEDIUM
 
     transformer: bool = True
     multi_scale_head: bool = True

@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-BACKGROUND = -1.0
-"""Value of padding: the darkest that a normalised plane holds."""
+from napari_resformer.network.config import BACKGROUND
 
 
 def pad(x: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -209,7 +209,7 @@ class ResFormer(nn.Module):
             owned = x.new_ones((x.shape[0], 1, height, width))
         bottom, right = -height % self.config.stride, -width % self.config.stride
         if bottom or right:
-            x = functional.pad(x, (0, right, 0, bottom))
+            x = functional.pad(x, (0, right, 0, bottom), value=self.config.padding_value)
             owned = functional.pad(owned, (0, right, 0, bottom))
         maps = self.encoder(x, origin)
         feature_sum, cells = self.head.pool(maps, owned)

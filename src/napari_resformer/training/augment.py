@@ -15,7 +15,7 @@ from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
 from torch.nn import functional
 
-from napari_resformer.network.frame import BACKGROUND
+from napari_resformer.network.config import BACKGROUND
 from napari_resformer.training.settings import TrainSettings
 
 _STAINS = torch.from_numpy(rgb_from_hed).float()  # optical densities (red, green, blue) of haematoxylin, eosin and DAB

@@ -222,7 +222,7 @@ class _Trainer:
         self.steps_an_epoch = steps_per_epoch(len(plan.training.samples), settings.batch, team.size)
         module, optimizer = team.fabric.setup(self.network, make_optimizer(self.network, settings))
         weights = class_weights(plan.class_counts, settings.balance)
-        criterion = MultiTaskLoss(settings.class_loss_weight, weights).to(team.device)
+        criterion = MultiTaskLoss(settings.class_loss_weight, weights, settings.label_smoothing).to(team.device)
         schedule = make_schedule(optimizer, settings, self.steps_an_epoch, done=0)
         self.optimiser = Optimiser(team, module, optimizer, schedule, criterion, settings.seed, frozen)
         self.reader = PlaneReader(plan.card.channels, plan.card.normalisation)

@@ -38,13 +38,16 @@ class MultiTaskLoss(nn.Module):
         Weight of the classification part.
     class_weights : Tensor
         (image classes,) weight of each image class.
+    label_smoothing : float
+        Share of each image's class that is spread over all classes.
     """
 
     class_weights: Tensor
 
-    def __init__(self, class_loss_weight: float, class_weights: Tensor) -> None:
+    def __init__(self, class_loss_weight: float, class_weights: Tensor, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.class_loss_weight = class_loss_weight
+        self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", class_weights, persistent=False)
         # Pooled over the batch: a crop without objects has no Dice of its own. With the background's Dice, since Dice of
         # the objects alone pulls to one side: a doubtful pixel raises it more as object than as background.
@@ -61,7 +64,11 @@ class MultiTaskLoss(nn.Module):
         image_class = nothing
         if output.class_logits.shape[1] and (batch.classes != UNKNOWN_CLASS).any():
             image_class = functional.cross_entropy(
-                output.class_logits, batch.classes, weight=self.class_weights, ignore_index=UNKNOWN_CLASS
+                output.class_logits,
+                batch.classes,
+                weight=self.class_weights,
+                ignore_index=UNKNOWN_CLASS,
+                label_smoothing=self.label_smoothing,
             )
         return LossParts(mask + self.class_loss_weight * image_class + nothing, mask, image_class)
 

@@ -12,7 +12,7 @@ from napari_resformer.images.channels import COLOUR
 from napari_resformer.images.image import PixelSize
 from napari_resformer.images.normalise import Normalisation
 from napari_resformer.model.card import Card, DataSource
-from napari_resformer.network.config import ResFormerConfig
+from napari_resformer.network.config import BACKGROUND, MEDIUM, ResFormerConfig
 from napari_resformer.samples.sample import SampleSet
 from napari_resformer.samples.split import select_folds, split_samples
 from napari_resformer.samples.survey import Survey
@@ -139,6 +139,8 @@ def _card(
         normalisation = Normalisation(per_channel=channels != COLOUR and len(channels) > 1)
     else:
         network, normalisation = start.network.model_copy(update=sizes), start.normalisation
+    # What training shows beyond a plane is what prediction fills it up with; no value is the plane's mirror image.
+    network = network.model_copy(update={"padding_value": BACKGROUND if settings.surround == "blank" else MEDIUM})
     counts = Counter(sample.image_class for sample in training.samples if sample.image_class is not None)
     return Card(
         name=name,

@@ -36,6 +36,9 @@ class TrainSettings(BaseModel):
         Share of the steps over which the learning rate rises; it then falls by a polynomial of power 0.9 (paper).
     class_loss_weight : float
         Weight of the classification loss against the segmentation loss (paper: 0.25).
+    label_smoothing : float
+        Share of each image's class that is spread over all classes in the classification loss; 0 for none. Some classes of
+        any data set are wrong or in doubt; the scores then stay less certain of themselves.
     balance : float
         0 draws samples as they come, 1 draws each image class equally often.
     average_decay : float
@@ -82,6 +85,7 @@ class TrainSettings(BaseModel):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     class_loss_weight: Annotated[float, Field(ge=0)] = 0.25
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     balance: Annotated[float, Field(ge=0, le=1)] = 0.5
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     rotation: Annotated[float, Field(ge=0, le=180)] = 180.0

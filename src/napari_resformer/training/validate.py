@@ -44,7 +44,7 @@ class HeldOut:
     pixels : int
         How many those are.
     class_loss : float or None
-        Cross-entropy of the image class; None where unknown.
+        Cross-entropy of the image class as in training, but for the weight; None where unknown.
     class_weight : float
         Weight of the image class.
     """
@@ -96,8 +96,15 @@ class Validator:
                 soft, cross_entropy = _soft_overlap(logits, torch.from_numpy(mask).long().to(self.device))
             class_logits = class_logits.cpu().double()
             if number is not None and len(class_logits):
-                class_loss = float(functional.cross_entropy(class_logits[None], torch.tensor([number])))
                 weight = float(self.class_weights[number])
+                weighted = functional.cross_entropy(
+                    class_logits[None],
+                    torch.tensor([number]),
+                    weight=self.class_weights,
+                    label_smoothing=self.settings.label_smoothing,
+                    reduction="sum",
+                )
+                class_loss = float(weighted) / weight
             scores = torch.softmax(class_logits, 0).numpy()
         tally = tally_image(
             sample.name,
