@@ -74,6 +74,18 @@ def test_padding_is_left_out_of_the_class() -> None:
     assert half.cells[0, 0] == 32 * 16
 
 
+@pytest.mark.parametrize("value", [-1.0, 0.0])
+def test_a_plane_is_filled_up_with_what_the_configuration_says(value: float) -> None:
+    torch.manual_seed(0)
+    network = ResFormer(ResFormerConfig.preset("tiny", image_classes=2, padding_value=value)).eval()
+    plane, frame, valid = torch.rand(1, 3, 40, 50), torch.full((1, 3, 48, 64), value), torch.zeros(1, 1, 48, 64)
+    frame[..., :40, :50], valid[..., :40, :50] = plane, 1
+    with torch.inference_mode():
+        ours, filled = network(plane), network(frame, valid)
+    torch.testing.assert_close(ours.mask_logits, filled.mask_logits[..., :40, :50])
+    torch.testing.assert_close(ours.class_logits, filled.class_logits)
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [

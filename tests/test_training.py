@@ -25,13 +25,16 @@ from napari_resformer.events import EpochDone, Finished, Notice, Snapshot, StepD
 from napari_resformer.network import ResFormer, ResFormerConfig, ResFormerOutput
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.sample import Sample, SampleSet
+from napari_resformer.samples.survey import Survey, look_at
 from napari_resformer.training.checkpoint import Checkpoint, save_checkpoint
 from napari_resformer.training.job import ALIKE_SCORES, train_samples
 from napari_resformer.training.loader import Batch, epoch_order
 from napari_resformer.training.losses import MultiTaskLoss, class_weights
+from napari_resformer.training.plan import make_plan
 from napari_resformer.training.run_folder import RunFolder
 from napari_resformer.training.settings import TrainSettings
 from napari_resformer.training.start import start_from
+from napari_resformer.training.validate import Validator, held_out_metrics
 
 EPOCHS = 5
 
@@ -352,6 +355,46 @@ def test_what_is_not_annotated_adds_no_gradient() -> None:
     few = ResFormerOutput(output.mask_logits[half], output.class_logits[[0, 3]])
     alone = criterion(few, Batch(images[:2], masks[half], everything[:2], torch.tensor([0, 1]), valid[:2]))
     torch.testing.assert_close(some.total, alone.total)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_validation_measures_the_loss_that_training_minimises(folder, label_smoothing) -> None:
+    samples = read_folder(folder)
+    settings = TrainSettings(size=64, label_smoothing=label_smoothing)
+    plan = make_plan(samples, Survey(tuple(look_at(sample) for sample in samples.samples)), settings, name="m")
+    torch.manual_seed(0)
+    network, weights = ResFormer(plan.card.network).eval(), torch.tensor([0.5, 1.5])
+    validator = Validator(samples, plan.card, settings, weights, torch.device("cpu"))
+    found = held_out_metrics([validator.judge(network, sample) for sample in samples.samples], settings.class_loss_weight)
+
+    planes, masks = zip(*(validator.reader.read(sample) for sample in samples.samples), strict=True)
+    blank = np.zeros((64, 64), np.uint8)
+    batch = Batch(
+        torch.from_numpy(np.stack(planes)),
+        torch.from_numpy(np.stack([blank if mask is None else mask for mask in masks])).long(),
+        torch.tensor([mask is not None for mask in masks]),
+        torch.tensor([samples.class_number(sample) for sample in samples.samples]),
+        torch.ones(len(planes), 1, 64, 64),
+    )
+    with torch.inference_mode():
+        output = network(batch.images)
+    parts = MultiTaskLoss(settings.class_loss_weight, weights, label_smoothing)(output, batch)
+    assert found.class_loss == pytest.approx(float(parts.image_class), rel=1e-4)
+    assert found.mask_loss == pytest.approx(float(parts.mask), rel=1e-3)
+    assert found.loss == pytest.approx(float(parts.total), rel=1e-3)
+
+
+def test_prediction_fills_planes_up_with_what_training_showed_beyond_them(folder, random_model) -> None:
+    samples = read_folder(folder)
+    survey = Survey(tuple(look_at(sample) for sample in samples.samples))
+
+    def filling(**settings):
+        start = settings.pop("start", None)
+        return make_plan(samples, survey, TrainSettings(**settings), name="m", start=start).card.network.padding_value
+
+    assert random_model.card.network.padding_value == 0
+    assert filling() == filling(start=random_model.card) == -1
+    assert filling(surround="mirror") == 0
 
 
 # ------------------------------------------------------------------------------------------------------- a model to start from
