@@ -289,6 +289,19 @@ def test_a_killed_run_loses_a_row_at_most(random_model, tmp_path) -> None:
     np.testing.assert_allclose(events[-1].result.scores, whole.scores, atol=1e-6)
 
 
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("left", ["group", "arrays"])
+def test_a_run_that_was_killed_while_it_made_its_store_starts_again(random_model, tmp_path, left: str, resume: bool) -> None:
+    image, out = smooth((300, 200)), tmp_path / "mask.ome.zarr"
+    cancelled(nr.iter_predict(random_model, image, out=out, tile=64, device="cpu"), 1)
+    if left == "arrays":
+        (out / "zarr.json").unlink()
+    else:
+        zarr.open_group(out).attrs.clear()
+    result = nr.predict(random_model, image, out=out, tile=64, device="cpu", resume=resume)
+    np.testing.assert_array_equal(result.mask[:], nr.predict(random_model, image, tile=64, device="cpu").mask)
+
+
 # --------------------------------------------------------------------------------------------------------- short memory
 @pytest.mark.parametrize(
     "error",

@@ -179,6 +179,8 @@ def open_store(
         folder.mkdir(parents=True, exist_ok=True)
         private.mkdir(exist_ok=True)
         with _locked(private / "lock", folder):
+            for left in (path for path in folder.iterdir() if path.name != _PRIVATE):  # by a run that was killed here
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
             store = MaskStore(image, _create(folder, image, tile, fingerprint), folder, None, None, fingerprint)
             yield store
     if store.finished is not None:
@@ -201,6 +203,8 @@ def _exists(folder: Path) -> bool:
     """Return whether a store is there; refuse what is something else."""
     if not folder.exists() or (folder.is_dir() and all(path.name == _PRIVATE for path in folder.iterdir())):
         return False  # or a run was killed before it had begun
+    if (folder / _PRIVATE).is_dir() and not _stored(folder):
+        return False  # a run was killed while it made the arrays
     if not folder.is_dir() or not any((folder / mark).exists() for mark in _MARKS):
         raise FileExistsError(f"{folder} exists and is no zarr store; choose another name")
     return True
@@ -213,7 +217,10 @@ def _node(folder: Path) -> Any:
 
 
 def _stored(folder: Path) -> dict[str, Any]:
-    stored = _node(folder).attrs.get(ATTRIBUTE)
+    try:
+        stored = _node(folder).attrs.get(ATTRIBUTE)
+    except FileNotFoundError:  # arrays without their group
+        return {}
     return dict(stored) if isinstance(stored, dict) else {}
 
 
