@@ -22,7 +22,8 @@ from napari_resformer.samples.split import select_folds
 from napari_resformer.training.settings import TrainSettings
 
 NUMBERS = (
-    "lr", "class-loss-weight", "label-smoothing", "balance", "average-decay", "weight-decay", "colour-jitter", "stain-jitter", "warmup", "rotation"
+    "lr", "class-loss-weight", "label-smoothing", "balance", "average-decay", "weight-decay", "colour-jitter", "stain-jitter",
+    "warmup", "rotation",
 )  # fmt: skip
 
 
