@@ -26,7 +26,7 @@ def main() -> None:
     """Print a table: images, start, mean and spread of Dice and balanced accuracy over the seeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--from", dest="starts", default="colon-biopsy,nuclei", help="models to start from")
+    parser.add_argument("--from", dest="starts", default="scratch,colon-biopsy,nuclei", help="models to start from, or scratch")
     parser.add_argument("--images", default="10,20,40,80")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400)
@@ -40,7 +40,7 @@ def main() -> None:
     pool = [sample for sample in samples.samples if sample.fold != options.test_fold]
     print(f"{'images':>6} {'start':<14} {'Dice':>15} {'balanced accuracy':>18}")
     for number in map(int, options.images.split(",")):
-        for name in ("scratch", *options.starts.split(",")):
+        for name in options.starts.split(","):
             dice, balanced = [], []
             for seed in range(options.seeds):
                 chosen = SampleSet(samples.name, draw(pool, number, seed), samples.image_classes)
