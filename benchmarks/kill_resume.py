@@ -7,7 +7,6 @@ be readable. Its last Dice is compared with that of a run that nobody killed. Th
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import random
 import subprocess
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 
 import imageio.v3 as imageio
+from measuring import metrics_rows
 
 import napari_resformer as nr
 from napari_resformer.training.run_folder import RunFolder
@@ -69,20 +69,12 @@ def check(run: RunFolder) -> None:
         imageio.imread(run.curves)
 
 
-def rows(model: Path) -> list[dict[str, str]]:
-    path = RunFolder(model.with_suffix(".run")).metrics
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def epochs(model: Path) -> int:
-    return len(rows(model))
+    return len(metrics_rows(model))
 
 
 def last_dice(model: Path) -> float:
-    return float(rows(model)[-1]["dice"])
+    return float(metrics_rows(model)[-1]["dice"])
 
 
 if __name__ == "__main__":

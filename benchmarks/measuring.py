@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import sys
 import tempfile
@@ -118,3 +119,12 @@ def line(text: str, rows: Sequence[Row], figure: Callable[[Sequence[Row]], float
     if value is None or bounds is None:
         return f"{text:<34} none"
     return f"{text:<34} {value:.4f}  [{bounds[0]:.4f}, {bounds[1]:.4f}]"
+
+
+def metrics_rows(model: Path) -> list[dict[str, str]]:
+    """Return what the run of a model file noted after each epoch; nothing before the first."""
+    path = RunFolder(model.with_suffix(".run")).metrics
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
