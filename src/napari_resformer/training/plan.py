@@ -18,6 +18,8 @@ from napari_resformer.samples.split import select_folds, split_samples
 from napari_resformer.samples.survey import Survey
 from napari_resformer.training.settings import TrainSettings
 
+NOTICE = "Research use only. Not a diagnostic device."
+"""What is said beside the scores of a model that users have trained."""
 MAX_MASK_VALUE = 254
 ALIKE = 1.25
 """Pixel sizes whose largest is at most so many times the smallest count as one."""
@@ -152,7 +154,7 @@ def _card(
         input_mode=settings.mode,
         input_size=settings.size,
         pixel_size=common_pixel_size([fact.pixel_size for fact in facts.facts]),
-        notice=start.notice if start else "",
+        notice=start.notice if start and start.image_classes == training.image_classes else NOTICE,
         data=(DataSource(name=training.name), *(start.data if start else ())),
         training={
             "settings": settings.model_dump(mode="json"),
