@@ -65,6 +65,13 @@ def test_prediction_pads_as_training_does(mode) -> None:
     assert min(apart) < 0.08  # one of them is what prediction shows the network, to a pixel
 
 
+def test_details_do_not_alias_where_planes_are_made_smaller() -> None:
+    board = (np.indices((256, 256)).sum(0) % 2 * 2 - 1).astype(np.float32)[None]  # to be seen as gray
+    settings = PLAIN.model_copy(update={"mode": "resize"})
+    image, _, valid = view(np.random.default_rng(3), board, None, settings)
+    assert image[:, valid[0] > 0].std() < 0.1
+
+
 def test_a_mirrored_surround_counts() -> None:
     settings = PLAIN.model_copy(update={"surround": "mirror"})
     image, _, valid = view(np.random.default_rng(0), *blobs(40, 56), settings)

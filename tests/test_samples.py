@@ -61,6 +61,17 @@ def test_a_stack_gives_a_sample_a_plane_of_one_group(wrap) -> None:
     np.testing.assert_array_equal(samples.samples[3].plane().read()[0], stack[3])
 
 
+@pytest.mark.parametrize("axes", ["XY", "XYZ", "ZXY"])
+def test_masks_lie_on_their_images_also_where_x_comes_first(axes) -> None:
+    sizes = {"X": 50, "Y": 40, "Z": 2}
+    labels = np.zeros([sizes[axis] for axis in axes], np.uint8)
+    labels[tuple({"X": slice(20, 30), "Y": slice(3, 9), "Z": slice(None)}[axis] for axis in axes)] = 1
+    samples = samples_from_pairs([LayerPair(from_array(labels * 200, axes, name="turned"), labels)], "mine")
+    for sample in samples.samples:
+        np.testing.assert_array_equal(sample.plane().read()[0] > 0, sample.mask() > 0)
+        assert sample.mask().shape == (40, 50)
+
+
 def test_labels_may_have_or_lack_axes_that_hold_nothing() -> None:
     pixels = RNG.integers(0, 255, (5, 2, 40, 50)).astype(np.uint8)  # ZCYX
     labels = RNG.integers(0, 3, (5, 40, 50)).astype(np.uint8)
@@ -174,6 +185,28 @@ def test_few_images_of_many_classes_leave_enough_to_train_on() -> None:
 
 
 # -------------------------------------------------------------------------------------------------------------- preflight
+def test_a_large_group_is_left_to_train_on() -> None:
+    stack = [Sample(f"a{place}", None, None, "x", "a") for place in range(30)]
+    for name in "bA":
+        samples = SampleSet("s", (*stack, Sample(name, None, None, "x", name)), ("x",))
+        training, validation = split_samples(samples)
+        assert (len(training.samples), len(validation.samples)) == (30, 1)
+
+
+def test_what_would_end_a_training_is_refused_before_it() -> None:
+    colour = LayerPair(
+        from_array(RNG.integers(0, 255, (64, 80, 3), dtype=np.uint8), "YXC", name="colour", rgb=True), None, {(): "one"}
+    )
+    two = LayerPair(from_array(pixels[..., :2], "YXC", name="stains"), None, {(): "two"})
+    assert any("stains has 2 channels" in text for text in preflight([colour, two, *several()]).refusals)
+    blank = LayerPair(from_array(np.full((64, 80), np.nan, np.float32), "YX", name="lost"), None, {(): "one"})
+    assert any("lost has no finite pixel" in text for text in preflight([blank, *several()]).refusals)
+    spot = np.full((2100, 2100), np.nan, np.float32)
+    spot[1001:1003, 1001:1003] = 1
+    few = LayerPair(from_array(spot, "YX", name="spot"), None, {(): "one"})
+    assert not preflight([few, *several()]).refusals
+
+
 def preflight(pairs, **settings):
     return last(iter_preflight(samples_from_pairs(pairs, "mine"), TrainSettings(size=64, **settings)))
 

@@ -21,9 +21,12 @@ import torch
 
 import napari_resformer as nr
 from napari_resformer.cli import main
+from napari_resformer.evaluation.job import iter_evaluate
 from napari_resformer.events import EpochDone, Finished, Notice, Snapshot, StepDone
+from napari_resformer.images.image import from_array
 from napari_resformer.network import ResFormer, ResFormerConfig, ResFormerOutput
 from napari_resformer.samples.folder import read_folder
+from napari_resformer.samples.pairs import LayerPair, samples_from_pairs
 from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.samples.survey import Survey, look_at
 from napari_resformer.training.checkpoint import Checkpoint, save_checkpoint
@@ -291,6 +294,46 @@ def test_no_refusal_and_no_full_disk_costs_an_earlier_run(folder, tmp_path, monk
     assert json.loads((place / "settings.json").read_text(encoding="utf-8"))["settings"]["seed"] == 1
 
 
+def test_an_earlier_run_stays_until_the_new_one_can_be_resumed(folder, tmp_path) -> None:
+    samples, files = read_folder(folder), RunFolder(tmp_path / "run", replace=True)
+
+    def job(lr, resume=False):
+        settings = TrainSettings(epochs=2, size=64, lr=lr)
+        return train_samples(samples, settings, files, name="m", device="cpu", resume=resume)
+
+    for event in (first := job(1e-3)):
+        if isinstance(event, EpochDone):
+            break
+    first.close()
+    before = {path.name: path.read_bytes() for path in files.path.iterdir()}
+    for event in (second := job(2e-3)):
+        if isinstance(event, StepDone):
+            break
+    second.close()
+    assert {path.name: path.read_bytes() for path in files.path.iterdir()} == before
+    assert [event.epoch for event in job(1e-3, resume=True) if isinstance(event, EpochDone)] == [2]
+    assert [event.epoch for event in job(2e-3) if isinstance(event, EpochDone)] == [1, 2]
+    assert json.loads(files.settings.read_text(encoding="utf-8"))["settings"]["lr"] == 2e-3
+
+
+def test_a_loss_that_is_no_number_is_one_clear_error(folder, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"no number any more \(epoch 1, step \d+\); train with a lower learning rate"):
+        run(folder, tmp_path / "run", lr=1e30)
+    assert not RunFolder(tmp_path / "run").checkpoint.exists()
+
+
+def test_the_figures_on_a_card_are_those_of_its_file(folder, tmp_path) -> None:
+    settings = TrainSettings(epochs=2, size=64)
+    model = list(train_samples(read_folder(folder), settings, RunFolder(tmp_path / "run"), name="m", device="cpu"))[-1].result
+    stored = nr.load_model(model.save(tmp_path / "m.safetensors"))
+    samples, names = read_folder(folder), stored.card.training["validation_names"]
+    *_, done = iter_evaluate(stored, samples.subset([one for one in samples.samples if one.name in names]), device="cpu")
+    report = done.result
+    noted = stored.card.metrics["validation"]
+    assert report.mask_mean.dice == pytest.approx(noted["dice"], abs=1e-6)
+    assert report.image_class.auroc == pytest.approx(noted["auroc"], abs=1e-6)
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs limits of file size")
 def test_a_checkpoint_that_does_not_fit_is_one_clear_error(tmp_path) -> None:
     # torch writes through C++, and says nothing of the cause by itself; only a real limit shows that ours is kept
@@ -395,6 +438,18 @@ def test_prediction_fills_planes_up_with_what_training_showed_beyond_them(folder
     assert random_model.card.network.padding_value == 0
     assert filling() == filling(start=random_model.card) == -1
     assert filling(surround="mirror") == 0
+
+
+def test_other_channels_than_those_of_the_model_to_start_from_have_a_brightness_of_their_own(random_model) -> None:
+    generator = np.random.default_rng(0)
+    pairs = [
+        LayerPair(from_array(generator.integers(0, 255, (2, 64, 64), dtype=np.uint8), "CYX", name=f"i{number}"), None, {(): kind})
+        for number, kind in enumerate("abab")
+    ]
+    samples = samples_from_pairs(pairs, "stains")
+    survey = Survey(tuple(look_at(sample) for sample in samples.samples))
+    assert not random_model.card.normalisation.per_channel
+    assert make_plan(samples, survey, TrainSettings(), name="m", start=random_model.card).card.normalisation.per_channel
 
 
 # ------------------------------------------------------------------------------------------------------- a model to start from

@@ -428,6 +428,9 @@ def test_a_model_is_not_replaced_unasked(qtbot: Any, make_fine_tune: Any, instal
     assert "tick to replace" in widget.message
     assert path.read_bytes() == before
     widget.replace.value = True
+    widget.model_name.value = "other"
+    assert not widget.replace.value  # what was ticked was said of another model
+    widget.model_name.value, widget.replace.value = "mine", True
     press(qtbot, widget)
     assert "Best epoch" in widget.summary_text
     assert path.read_bytes() != before

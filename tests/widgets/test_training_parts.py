@@ -16,6 +16,7 @@ from napari.layers import Image, Labels
 from napari_resformer.events import EpochDone, StepDone
 from napari_resformer.widgets import pairs
 from napari_resformer.widgets.annotation import fitting_classes, give_class, image_classes, layer_image
+from napari_resformer.widgets.class_field import ClassField
 from napari_resformer.widgets.collector import older_objects_left_alone
 from napari_resformer.widgets.curves import Curves, EpochPoint, scale
 from napari_resformer.widgets.pairs import labels_fit, mask_data, resemblance
@@ -114,6 +115,30 @@ def test_classes_that_somebody_else_has_written(stored: Any) -> None:
     give_class(layer, (1, 2), "new")
     assert image_classes(layer) == classes | {(1, 2): "new"}
     assert layer.metadata["mine"] == 1
+
+
+@pytest.mark.parametrize("first", [(), (0,)])
+@pytest.mark.parametrize("then", [(), (0,)])
+def test_the_only_plane_has_one_class_under_either_name(first: tuple[int, ...], then: tuple[int, ...]) -> None:
+    layer = Image(np.zeros((1, 64, 64)))
+    image = layer_image(layer)
+    give_class(layer, first, "a")
+    give_class(layer, then, "b")
+    assert list(fitting_classes(layer, image).values()) == ["b"]
+    give_class(layer, first, "")
+    assert not fitting_classes(layer, image)
+
+
+def test_nothing_chosen_takes_no_class_away(qtbot: Any) -> None:
+    field, given = ClassField(), []
+    qtbot.addWidget(field)
+    field.given_to_all.connect(given.append)
+    field.show_plane((1, 0), "plane", "", ["a", "b"], stack=True)
+    field.all_planes.click()
+    assert not given
+    field.show_plane((1, 0), "plane", "b", ["a", "b"], stack=True)
+    field.all_planes.click()
+    assert given == ["b"]
 
 
 def test_classes_fit_the_axes_that_there_are_now() -> None:

@@ -87,18 +87,21 @@ def _alone(plane: Plane) -> Image:
 def _tally(model: Model, sample: Sample, device: str) -> ImageTally:
     card: Card = model.card
     plane, mask = sample.plane(), sample.mask()
-    result = predict(model, _alone(plane), device=device)
+    alone = _alone(plane)
+    result = predict(model, alone, device=device)
     if mask is not None and (top := int(mask.max())) > len(card.mask_classes):
         raise ValueError(
             f"the mask of {sample.name} holds the value {top}; {card.name} knows 1 to {len(card.mask_classes)} "
             f"({', '.join(card.mask_classes)})"
         )
+    found = np.asarray(result.mask)
+    found = found.reshape(plane.shape) if alone.plane(()).rows_first else found.reshape(plane.shape[::-1]).T
     known = bool(card.image_classes) and sample.image_class is not None
     return tally_image(
         sample.name,
         mask_classes=len(card.mask_classes),
         true_mask=mask,
-        predicted_mask=None if mask is None else np.asarray(result.mask).reshape(plane.shape),
+        predicted_mask=None if mask is None else found,
         true_class=card.image_classes.index(sample.image_class) if known and sample.image_class else None,
         scores=result.scores.reshape(-1) if card.image_classes else None,
     )

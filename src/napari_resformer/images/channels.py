@@ -47,6 +47,12 @@ class ChannelRule:
         return taken
 
 
+def channels_fit(have: int, rgb: bool, wanted: Sequence[str]) -> bool:
+    """Return whether :func:`match_channels` knows a rule for an image of so many channels, in colour or not."""
+    need = len(wanted)
+    return have == need or (rgb and have in (3, 4) and need in (1, 3)) or (have == 1 and tuple(wanted) == COLOUR)
+
+
 def match_channels(image: Image, wanted: Sequence[str], chosen: Sequence[int | str] | None = None) -> ChannelRule:
     """Find the rule that brings an image's channels to a model's, or refuse.
 

@@ -173,6 +173,11 @@ class Plane:
         return self.image.plane_shape
 
     @property
+    def rows_first(self) -> bool:
+        """Whether Y comes before X in the image, and so in a mask of it."""
+        return self.image.axes.index("Y") < self.image.axes.index("X")
+
+    @property
     def where(self) -> str:
         """What to call it in messages."""
         if not self.index:

@@ -93,7 +93,8 @@ def _samples(pair: LayerPair, name: str, group: str) -> Iterator[Sample]:
         position = dict(zip(image.loop_axes, index, strict=True)) | {"Y": slice(None), "X": slice(None)}
         mask = None
         if place is not None:
-            mask = LabelPlane(pair.labels, tuple(0 if axis is None else position[axis] for axis in place))
+            where_it_lies = tuple(0 if axis is None else position[axis] for axis in place)
+            mask = LabelPlane(pair.labels, where_it_lies, turned=not image.plane(index).rows_first)
         where = "".join(
             f" {axis}{number}" for axis, number, size in zip(image.loop_axes, index, image.loop_shape, strict=True) if size > 1
         )

@@ -25,14 +25,18 @@ class LabelPlane:
         numpy, dask or zarr array of label values.
     place : tuple of int or slice
         Where the plane lies in it; two slices, all else whole numbers.
+    turned : bool
+        Whether X comes before Y.
     """
 
     labels: Any
     place: tuple[int | slice, ...]
+    turned: bool = False
 
     def read(self) -> NDArray[Any] | None:
         """Return the label values (Y, X), or None where nothing is painted: a blank plane is one not yet annotated."""
         plane = np.asarray(self.labels[self.place])
+        plane = plane.T if self.turned else plane
         return plane if plane.any() else None
 
 

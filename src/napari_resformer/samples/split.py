@@ -106,18 +106,22 @@ def _draw(samples: SampleSet, seed: int, masked: Collection[str] | None) -> tupl
                 break
             drawn[kind].append(name)
             got += len(groups[name])
-    chosen = _bounded(drawn, groups, len(samples.samples)) or {sorted(groups)[generator.randrange(len(groups))]}
+    chosen = _bounded(drawn, groups, len(samples.samples))
+    if not chosen:  # of groups that are all large, or all the only one of their class
+        names = sorted(groups)
+        generator.shuffle(names)
+        chosen = {min(names, key=lambda name: len(groups[name]))}
     training = [sample for sample in samples.samples if sample.group not in chosen]
     return samples.subset(training), samples.subset([sample for sample in samples.samples if sample.group in chosen])
 
 
 def _bounded(drawn: dict[tuple[str, bool], list[str]], groups: dict[str, list[Sample]], total: int) -> set[str]:
-    """Keep of the drawn groups, those of common classes first, as many as leave enough to train on; at least one."""
+    """Keep of the drawn groups, those of common classes first, as many as leave enough to train on."""
     kept: set[str] = set()
     size = 0
     for names in sorted(drawn.values(), key=lambda names: -sum(len(groups[name]) for name in names)):
         for name in names:
-            if not kept or size + len(groups[name]) <= LARGEST_SHARE * total:
+            if size + len(groups[name]) <= LARGEST_SHARE * total:
                 kept.add(name)
                 size += len(groups[name])
     return kept

@@ -128,6 +128,8 @@ def look_at(sample: Sample) -> SampleFacts:
             )
         if mask is not None and mask.dtype.kind == "i" and int(mask.min()) < 0:
             raise ValueError(f"the mask of {sample.name} holds negative values; label values start at 0, the background")
+        if not _has_pixels(plane):
+            raise ValueError(f"{sample.name} has no finite pixel; mend the image, or leave it out")
         print_ = fingerprint(plane)
     except (ValueError, TypeError, OSError) as error:
         text = str(error)
@@ -159,6 +161,14 @@ def fingerprint(plane: Plane) -> bytes:
     if np.ptp(cells) < 1e-3 * max(float(np.abs(cells).max()), 1e-12) or not bits.sum() >= _FEW_CELLS:
         return b""
     return np.packbits(bits).tobytes()
+
+
+def _has_pixels(plane: Plane) -> bool:
+    """Return whether some pixel is finite in all channels; integers always are."""
+    if np.dtype(plane.image.data.dtype).kind != "f":
+        return True
+    some, everything = slice(None, None, max(max(plane.shape) // _HASH_PIXELS, 1)), slice(None)
+    return any(np.isfinite(plane.read(part, part)).all(axis=0).any() for part in (some, everything))
 
 
 def near_duplicates(

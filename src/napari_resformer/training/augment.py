@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_resformer.network.config import BACKGROUND
+from napari_resformer.network.frame import fitted_shape
 from napari_resformer.training.settings import TrainSettings
 
 _STAINS = torch.from_numpy(rgb_from_hed).float()  # optical densities (red, green, blue) of haematoxylin, eosin and DAB
@@ -106,6 +107,8 @@ def view(
     valid : Tensor
         (1, size, size), 1 inside the plane; where the plane is continued by its mirror image, all is valid.
     """
+    if settings.mode == "resize":
+        image, mask = _fitted(image, mask, settings.size)
     grid = sampling_grid(generator, image.shape[1:], settings)  # type: ignore[arg-type]
     outside = "reflection" if settings.surround == "mirror" else "border"
     source = torch.from_numpy(image)[None]
@@ -128,6 +131,20 @@ def view(
         seen = torch.where(valid.bool(), seen, BACKGROUND)
         labels = None if labels is None else torch.where(valid[0].bool(), labels, 0)
     return seen, labels, valid
+
+
+def _fitted(
+    image: NDArray[np.float32], mask: NDArray[np.uint8] | None, size: int
+) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+    """Bring the longer side to ``size`` as prediction does, with a filter: the view's own sampling would let details alias."""
+    shape = fitted_shape(image.shape[1:], size)  # type: ignore[arg-type]
+    fitted = functional.interpolate(
+        torch.from_numpy(np.ascontiguousarray(image))[None], size=shape, mode="bilinear", align_corners=False, antialias=True
+    )[0].numpy()
+    if mask is None:
+        return fitted, None
+    labels = functional.interpolate(torch.from_numpy(np.ascontiguousarray(mask))[None, None], size=shape, mode="nearest-exact")
+    return fitted, labels[0, 0].numpy()
 
 
 def restain(generator: np.random.Generator, image: Tensor, labels: Tensor | None) -> Tensor:

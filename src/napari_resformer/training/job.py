@@ -23,7 +23,7 @@ from napari_resformer.samples.survey import Survey, look_at
 from napari_resformer.training.checkpoint import Checkpoint, State, save_checkpoint
 from napari_resformer.training.loader import PlaneReader, epoch_batches, steps_per_epoch
 from napari_resformer.training.losses import MultiTaskLoss, class_weights, tally_step, training_metrics
-from napari_resformer.training.optimise import Optimiser, freeze, make_optimizer, make_schedule, running_average
+from napari_resformer.training.optimise import Optimiser, diverged, freeze, make_optimizer, make_schedule, running_average
 from napari_resformer.training.plan import TrainPlan, considered, make_plan
 from napari_resformer.training.preflight import judge
 from napari_resformer.training.run_folder import RunFolder, history_row
@@ -177,6 +177,8 @@ def _train(
         metrics = yield from trainer.steps()
         judged: list[HeldOut] = yield from trainer.validate()
         report = make_report([part.tally for part in judged], plan.card.mask_classes, plan.card.image_classes)
+        if not goes_on and trainer.progress.epoch == 1:
+            team.first(partial(run.begin, plan, origin))  # an earlier run gives way to what can be resumed, not before
         done_event = trainer.note(
             EpochDone(
                 epoch=trainer.progress.epoch,
@@ -220,12 +222,14 @@ class _Trainer:
             self.network, multi_avg_fn=partial(running_average, settings.average_decay), use_buffers=True, device=team.device
         )
         self.steps_an_epoch = steps_per_epoch(len(plan.training.samples), settings.batch, team.size)
-        module, optimizer = team.fabric.setup(self.network, make_optimizer(self.network, settings))
+        module, optimizer = team.fabric.setup(self.network, make_optimizer(self.network, settings, team.device))
         weights = class_weights(plan.class_counts, settings.balance)
         criterion = MultiTaskLoss(settings.class_loss_weight, weights, settings.label_smoothing).to(team.device)
         schedule = make_schedule(optimizer, settings, self.steps_an_epoch, done=0)
-        self.optimiser = Optimiser(team, module, optimizer, schedule, criterion, settings.seed, frozen)
+        scaled = getattr(team.fabric.strategy.precision, "scaler", None) is not None
+        self.optimiser = Optimiser(team, module, optimizer, schedule, criterion, settings.seed, frozen, scaled)
         self.reader = PlaneReader(plan.card.channels, plan.card.normalisation)
+        self.as_stored = ResFormer(plan.card.network).to(team.device).eval()
         self.validator = Validator(plan.validation, plan.card, settings, weights, team.device)
 
     @property
@@ -265,27 +269,21 @@ class _Trainer:
                 tallies.append(tally_step(output, batch, parts))
                 loss = float(parts.total.detach())
                 if not math.isfinite(loss):
-                    raise ValueError(
-                        f"the loss is no number any more (epoch {epoch}, step {step}); train with a lower learning rate than "
-                        f"{settings.lr:g}, or precision 32-true"
-                    )
+                    raise diverged(epoch, step)
                 yield StepDone(epoch, settings.epochs, step, self.steps_an_epoch, loss)
         finally:
             batches.close()  # type: ignore[attr-defined]
         return training_metrics(team.gather(tallies), settings.class_loss_weight)
 
     def validate(self) -> Generator[TrainEvent, None, list[HeldOut]]:
-        """Judge the validation samples, each process its share."""
-        judged = self.judged
-        self.team.align(judged)
-        judged.eval()
-        try:
-            parts = yield from _shared(
-                self.team, self.plan.validation.samples, partial(self.validator.judge, judged), "validation image"
+        """Judge the validation samples, each process its share, with the weights as a model file would hold them."""
+        self.team.align(self.judged)
+        self.as_stored.load_state_dict(stored_weights(self.judged))
+        return (
+            yield from _shared(
+                self.team, self.plan.validation.samples, partial(self.validator.judge, self.as_stored), "validation image"
             )
-        finally:
-            judged.train()
-        return parts
+        )
 
     def note(self, done: EpochDone) -> EpochDone:
         """Take an epoch into the progress; return it with the word on whether it is the best.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class Optimiser:
         Of dropout and stochastic depth.
     frozen : tuple of Module
         Parts that stay in eval mode.
+    scaled : bool
+        Whether the loss is scaled (half precision): then gradients that overflow are expected, and their step is left out.
     """
 
     team: Team
@@ -52,9 +55,16 @@ class Optimiser:
     criterion: MultiTaskLoss
     seed: int
     frozen: tuple[nn.Module, ...] = ()
+    scaled: bool = False
 
     def step(self, batch: Batch, epoch: int, step: int) -> tuple[LossParts, ResFormerOutput]:
-        """Take one step; chance in it depends on seed, epoch, step and process alone, and nobody else's state changes."""
+        """Take one step; chance in it depends on seed, epoch, step and process alone, and nobody else's state changes.
+
+        Raises
+        ------
+        ValueError
+            If the gradients are no numbers any more.
+        """
         fabric = self.team.fabric
         seed = ((self.seed * 1_000_003 + epoch) * 1_000_003 + step) * 1_009 + self.team.rank
         with _forked(self.team.device):
@@ -66,10 +76,19 @@ class Optimiser:
             parts = self.criterion(output, batch)
             self.optimizer.zero_grad()
             fabric.backward(parts.total)
-            fabric.clip_gradients(self.module, self.optimizer, max_norm=_MAX_GRADIENT)
+            norm = fabric.clip_gradients(self.module, self.optimizer, max_norm=_MAX_GRADIENT, error_if_nonfinite=False)
+            if not self.scaled and norm is not None and not math.isfinite(norm):  # the weights are still good
+                raise diverged(epoch, step)
             self.optimizer.step()
         self.scheduler.step()
         return parts, output
+
+
+def diverged(epoch: int, step: int) -> ValueError:
+    """Return what to say of a run whose loss or gradients are no numbers any more."""
+    return ValueError(
+        f"the loss is no number any more (epoch {epoch}, step {step}); train with a lower learning rate, or precision 32-true"
+    )
 
 
 @contextmanager
@@ -85,15 +104,25 @@ def _schedule_factor(step: int, warmup: int, total: int) -> float:
     return max(1 - (step - warmup) / max(total - warmup, 1), 1e-3) ** _POLY_POWER
 
 
-def make_optimizer(network: nn.Module, settings: TrainSettings) -> AdamW:
-    """Return AdamW: matrices and kernels decay; norms, biases and position biases do not; what is frozen is left out."""
+def make_optimizer(network: nn.Module, settings: TrainSettings, device: torch.device) -> AdamW:
+    """Return AdamW: matrices and kernels decay; norms, biases and position biases do not; what is frozen is left out.
+
+    Parameters
+    ----------
+    network : Module
+        What is trained.
+    settings : TrainSettings
+        Learning rate and weight decay.
+    device : torch.device
+        Where it will be trained; it may still be elsewhere.
+    """
     learned = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
     decays = [parameter for name, parameter in learned if parameter.ndim > 1 and "position_bias" not in name]
     others = [parameter for name, parameter in learned if parameter.ndim <= 1 or "position_bias" in name]
     groups = [{"params": decays, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     # One kernel a step instead of ten for each of some 200 small tensors. On a GPU those are gathered into few anyway, and
     # Fabric cannot clip gradients of a fused optimizer in half precision.
-    return AdamW(groups, lr=settings.lr, fused=all(parameter.device.type == "cpu" for _, parameter in learned))
+    return AdamW(groups, lr=settings.lr, fused=device.type == "cpu")
 
 
 def make_schedule(optimizer: Any, settings: TrainSettings, steps: int, done: int) -> LambdaLR:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from napari_resformer.images.channels import COLOUR
+from napari_resformer.images.channels import COLOUR, channels_fit
 from napari_resformer.images.image import PixelSize
 from napari_resformer.images.normalise import Normalisation
 from napari_resformer.model.card import Card, DataSource
@@ -133,14 +133,21 @@ def _card(
 ) -> Card:
     mask_classes = _mask_classes(facts.mask_values, settings.mask_classes, start)
     channels = _channels(facts, settings.colour, start)
+    if strange := [fact for fact in facts.facts if not channels_fit(fact.channels, fact.colour, channels)]:
+        raise ValueError(
+            f"{strange[0].name} has {strange[0].channels} channels, the model will take {len(channels)} ({', '.join(channels)}); "
+            f"{len(strange)} image(s) do not fit: give all the same channels"
+        )
     sizes = {
         "in_channels": len(channels), "mask_classes": len(mask_classes), "image_classes": len(training.image_classes)
     }  # fmt: skip
+    normalisation = start.normalisation if start else Normalisation()
+    if start is None or channels != start.channels:  # stains of their own have a brightness of their own
+        normalisation = normalisation.model_copy(update={"per_channel": channels != COLOUR and len(channels) > 1})
     if start is None:
         network = ResFormerConfig.preset(settings.preset, **sizes)
-        normalisation = Normalisation(per_channel=channels != COLOUR and len(channels) > 1)
     else:
-        network, normalisation = start.network.model_copy(update=sizes), start.normalisation
+        network = start.network.model_copy(update=sizes)
     # What training shows beyond a plane is what prediction fills it up with; no value is the plane's mirror image.
     network = network.model_copy(update={"padding_value": BACKGROUND if settings.surround == "blank" else MEDIUM})
     counts = Counter(sample.image_class for sample in training.samples if sample.image_class is not None)

@@ -30,7 +30,7 @@ class RunFolder:
     path : Path
         The folder; made if needed.
     replace : bool
-        Whether an earlier run that is not resumed may give way; it does once it is sure that the new one can be trained.
+        Whether an earlier run that is not resumed may give way; it does once the new one has an epoch that can be resumed.
     """
 
     path: Path
@@ -67,7 +67,7 @@ class RunFolder:
         return self.path / "card.json"
 
     def open(self, plan: TrainPlan, start: str, *, resume: bool) -> bool:
-        """Store the run's settings, or compare them with those that it was started with.
+        """Find out whether there is a run to go on with; store the settings of a new one, unless an earlier one is still there.
 
         Parameters
         ----------
@@ -92,36 +92,39 @@ class RunFolder:
         """
         for partial in self.path.glob(".*.part"):  # left by a process that was killed while it wrote
             partial.unlink(missing_ok=True)
-        described = {
-            "settings": plan.settings.model_dump(mode="json"),
-            "start": start,
-            "data": plan.fingerprint,
-            "model": plan.card.model_dump(mode="json", include={"network", "mask_classes", "image_classes", "channels"}),
-            "training": [sample.name for sample in plan.training.samples],
-            "validation": [sample.name for sample in plan.validation.samples],
-        }
-        if self.replace and not resume:
-            self.clear()
-        if self.checkpoint.exists():
-            if not resume:
-                raise FileExistsError(
-                    f"{self.path} holds a run already; resume it (--resume), or choose another name or folder (--overwrite "
-                    "starts over)"
-                )
-            if changed := self._changes(described):
-                raise ValueError(
-                    f"the run in {self.path} was started with other settings: {', '.join(changed)}; "
-                    "use the same, or start a new run"
-                )
+        if resume and self.can_go_on(plan, start):
             return True
-        with atomic_write(self.settings) as file:
-            file.write(json.dumps(described, indent=1, ensure_ascii=False).encode())
+        if not self.checkpoint.exists():
+            self.begin(plan, start)
+        elif not self.replace:
+            raise FileExistsError(
+                f"{self.path} holds a run already; resume it (--resume), or choose another name or folder (--overwrite "
+                "starts over)"
+            )
         return False
 
-    def clear(self) -> None:
-        """Remove an earlier run's files, so that a new one can start; other files stay."""
-        for file in (self.checkpoint, self.settings, self.best, self.metrics, self.curves, self.card):
-            file.unlink(missing_ok=True)
+    def can_go_on(self, plan: TrainPlan, start: str) -> bool:
+        """Return whether there is a checkpoint of just this run; changes nothing.
+
+        Raises
+        ------
+        ValueError
+            If the checkpoint is of a run with other settings, data or start; the message names them.
+        """
+        if not self.checkpoint.exists():
+            return False
+        if changed := self._changes(_described(plan, start)):
+            raise ValueError(
+                f"the run in {self.path} was started with other settings: {', '.join(changed)}; use the same, or start a new run"
+            )
+        return True
+
+    def begin(self, plan: TrainPlan, start: str) -> None:
+        """Remove an earlier run's files and store the settings of a new one; other files stay."""
+        for earlier in (self.checkpoint, self.settings, self.best, self.metrics, self.curves, self.card):
+            earlier.unlink(missing_ok=True)
+        with atomic_write(self.settings) as file:
+            file.write(json.dumps(_described(plan, start), indent=1, ensure_ascii=False).encode())
 
     def load(self) -> Checkpoint:
         """Read the last epoch's checkpoint."""
@@ -150,6 +153,18 @@ class RunFolder:
         if {"seed", "folds", "val_folds"} & set(changed):
             del words["data"]  # another draw of the same images; nobody has changed them
         return changed + [text for key, text in words.items() if before.get(key) != described[key]]
+
+
+def _described(plan: TrainPlan, start: str) -> dict[str, Any]:
+    """Return what two runs have in common if one can go on where the other stopped."""
+    return {
+        "settings": plan.settings.model_dump(mode="json"),
+        "start": start,
+        "data": plan.fingerprint,
+        "model": plan.card.model_dump(mode="json", include={"network", "mask_classes", "image_classes", "channels"}),
+        "training": [sample.name for sample in plan.training.samples],
+        "validation": [sample.name for sample in plan.validation.samples],
+    }
 
 
 def history_row(done: EpochDone) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from napari_resformer.training.settings import TrainSettings
 _SMOOTH = 1e-5  # as in the training loss, MONAI's
 
 MAX_SIDE = 1024
-"""Pixels; of a larger plane the middle is validated, since training only needs to compare epochs."""
+"""Pixels; in native mode the middle of a larger plane is validated, since training only needs to compare epochs."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,10 @@ class Validator:
         self.device = device
 
     def judge(self, network: ResFormer, sample: Sample) -> HeldOut:
-        """Judge one plane; of one larger than :data:`MAX_SIDE` its middle. No torch context is left open."""
+        """Judge one plane; in native mode, of one larger than :data:`MAX_SIDE` its middle. No torch context is left open."""
         image, mask = self.reader.read(sample)
-        image, mask = _middle(image), None if mask is None else _middle(mask[np.newaxis])[0]
+        if self.settings.mode == "native":
+            image, mask = _middle(image), None if mask is None else _middle(mask[np.newaxis])[0]
         number = self.samples.class_number(sample)
         soft, cross_entropy, class_loss, weight = None, 0.0, None, 0.0
         with torch.inference_mode():

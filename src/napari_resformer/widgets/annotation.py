@@ -61,7 +61,7 @@ def give_classes(layer: Any, names: dict[PlaneIndex, str]) -> None:
     classes = image_classes(layer)
     for index, name in names.items():
         if not any(index):  # the first plane may be there under its other name
-            for other in [one for one in classes if not any(one) and (one == index or not one)]:
+            for other in [one for one in classes if not any(one) and (one == index or not one or not index)]:
                 del classes[other]
         if name.strip():
             classes[index] = name.strip()

@@ -54,7 +54,7 @@ class ClassField(QWidget):
             edit.setPlaceholderText("choose or type a class")
             edit.editingFinished.connect(self._finished)
         self.box.activated.connect(self._finished)
-        self.all_planes.clicked.connect(lambda: self.given_to_all.emit(self.box.currentText().strip()))
+        self.all_planes.clicked.connect(self._give_to_all)
         self.axes.editingFinished.connect(self._axes_finished)
         line = QHBoxLayout()
         line.addWidget(self.box, 1)
@@ -117,6 +117,10 @@ class ClassField(QWidget):
         if name != self._shown and self._plane is not None:
             self._shown = name
             self.given.emit(self._plane, name)
+
+    def _give_to_all(self) -> None:
+        if name := self.box.currentText().strip():  # nothing chosen is no wish to take all classes away
+            self.given_to_all.emit(name)
 
     def _axes_finished(self) -> None:
         axes = self.axes.text().strip()

@@ -226,6 +226,7 @@ class FineTune(JobDock):
         self._field_changed()
 
     def _name_changed(self, *_: Any) -> None:
+        self.replace.value = False  # it was said of another model
         self._offer_to_replace()
         self._field_changed()
 

@@ -307,13 +307,13 @@ def _finish(
     model: Model, request: TrainRequest, run: RunFolder, samples: SampleSet, report: Report | None, watched: Watched
 ) -> Iterator[Any]:
     """Put the model into the library; of the run, settings and metrics stay, checkpoints go."""
-    path = model.save(model_path(request.name), overwrite=request.replace)
-    for checkpoint in (run.checkpoint, run.best):
-        checkpoint.unlink(missing_ok=True)
     best = model.card.training.get("best_epoch")
     yield from _previews(model, watched, best if isinstance(best, int) else 0, request.device)
     if report is None:  # the best epoch was before the run was resumed
         report = yield from _measured(model, samples, request.device)
+    path = model.save(model_path(request.name), overwrite=request.replace)  # last: until here a cancelled run can be resumed
+    for checkpoint in (run.checkpoint, run.best):
+        checkpoint.unlink(missing_ok=True)
     yield Finished(Trained(request.name, path, model.card, report))
 
 
@@ -357,7 +357,7 @@ def _look(request: TrainRequest, *, copy: bool) -> Generator[Progress, None, tup
     if not found.refusals and run.checkpoint.exists():
         try:
             plan = make_plan(samples, found.survey, request.settings, name=request.name, start=base.card if base else None)
-            run.open(plan, file_sha256(base.path) if base else "", resume=True)
+            run.can_go_on(plan, file_sha256(base.path) if base else "")
             done = max((point.epoch for point in _earlier_points(run.metrics)), default=0)
         except ValueError as error:
             warnings.append(f"an unfinished training of this name cannot go on, and gives way to the new one: {error}")

@@ -12,7 +12,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from qtpy.QtCore import QObject, Signal, Slot  # type: ignore[attr-defined]
 
 from napari_resformer.devices import is_out_of_memory
-from napari_resformer.events import Failed, Progress, StepDone
+from napari_resformer.events import Failed, Finished, Progress, StepDone
 
 _SHORTEST_PAUSE = 0.05  # seconds between two progress events that reach the GUI; all other events reach it
 _REFUSALS = (ValueError, TypeError, OSError)
@@ -124,7 +124,7 @@ def adapted(start: Callable[[], Iterator[Any]], stopped: Callable[[], bool] = la
     try:
         job = start()
         for event in job:
-            if stopped():
+            if stopped() and not isinstance(event, Finished):  # what is done is done, and must be told
                 yield None
                 return
             if isinstance(event, Progress | StepDone):
