@@ -3,7 +3,8 @@
 Each fold is tested by a model that was trained on the others; its validation part, which picks the epoch, comes from inside
 those. Figures are pooled over the test folds, with 95 % intervals over resampled groups. Settings are those of the command
 line unless given. With ``--rows FILE`` the figures of each image are kept in a file, folds that are in it are not trained
-again, and several processes may share it, each with its own ``--only``; the last call pools them all.
+again, and several processes may share it, each with its own ``--only``; the last call pools them all. With ``--models DIR`` the
+models are kept too, and tested again without a training once the file of figures is gone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from measuring import Row, accuracy, balanced_accuracy, judge, line, mean_dice, trained
 
+import napari_resformer as nr
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.split import select_folds
 from napari_resformer.training.settings import TrainSettings
@@ -34,6 +36,9 @@ def main() -> None:
     parser.add_argument("--only", help="test these folds only, for instance 0,3")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rows", type=Path, metavar="FILE", help="keep the figures of each image here")
+    parser.add_argument(
+        "--models", type=Path, metavar="DIR", help="keep the models here; a fold whose model is there is not trained"
+    )
     for name in ("epochs", "size", "batch", "seed", "patience"):
         parser.add_argument(f"--{name}", type=int)
     for name in NUMBERS:
@@ -53,7 +58,10 @@ def main() -> None:
         if fold not in done:
             begin = time.perf_counter()
             settings = TrainSettings(**given, folds=tuple(other for other in folds if other != fold))
-            model = trained(samples, settings, device=options.device)
+            kept = options.models and options.models / f"fold-{fold}.safetensors"
+            model = nr.load_model(kept) if kept and kept.exists() else trained(samples, settings, device=options.device)
+            if kept and not kept.exists():
+                model.save(kept)
             spent = time.perf_counter() - begin
             found = judge(model, select_folds(samples, [fold]), device=options.device)
             done[fold] = Fold(fold, spent, model.card.training["best_epoch"], found)

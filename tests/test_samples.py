@@ -194,9 +194,8 @@ def test_a_large_group_is_left_to_train_on() -> None:
 
 
 def test_what_would_end_a_training_is_refused_before_it() -> None:
-    colour = LayerPair(
-        from_array(RNG.integers(0, 255, (64, 80, 3), dtype=np.uint8), "YXC", name="colour", rgb=True), None, {(): "one"}
-    )
+    pixels = RNG.integers(0, 255, (64, 80, 3), dtype=np.uint8)
+    colour = LayerPair(from_array(pixels, "YXC", name="colour", rgb=True), None, {(): "one"})
     two = LayerPair(from_array(pixels[..., :2], "YXC", name="stains"), None, {(): "two"})
     assert any("stains has 2 channels" in text for text in preflight([colour, two, *several()]).refusals)
     blank = LayerPair(from_array(np.full((64, 80), np.nan, np.float32), "YX", name="lost"), None, {(): "one"})

@@ -540,5 +540,4 @@ def test_a_class_of_one_image_is_not_made_important() -> None:
     assert often["single"] == pytest.approx(often["rare"] * 2**0.5, rel=0.1)  # as one of five
     weights = class_weights(list(counts.values()), 0.5)
     assert weights[2] == class_weights([40, 10, 5], 0.5)[2]
-    assert weights[2] > weights[1]
-    assert float(weights[1]) * drawn["rare"] == pytest.approx(float(weights[0]) * drawn["common"], rel=0.05)  # both count as much
+    assert weights[2] > weights[1] > weights[0]

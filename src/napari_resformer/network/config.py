@@ -14,6 +14,8 @@ PresetName = Literal["tiny", "small", "paper"]
 
 PRESETS: tuple[PresetName, ...] = ("tiny", "small", "paper")
 
+MIN_SIDE = 32
+"""Pixels; what is smaller is padded before the network sees it."""
 BACKGROUND = -1.0
 """The darkest that a normalised plane holds; small and resized planes are padded with it."""
 MEDIUM = 0.0

@@ -9,10 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_resformer.network.blocks import DilatedFeatureEnhancement, ResFormerBlock
-from napari_resformer.network.config import ResFormerConfig
+from napari_resformer.network.config import MIN_SIDE, ResFormerConfig
 from napari_resformer.network.layers import ConvNorm, WindowAttention, norm_layer
-
-MIN_SIDE = 32
 
 
 class ResFormerOutput(NamedTuple):

@@ -14,7 +14,6 @@ from torch.nn import functional
 from napari_resformer.images.normalise import SAMPLE_PIXELS, NoFinitePixelError, Scaling, blank, measure
 from napari_resformer.images.resample import Read, ResampledPlane
 from napari_resformer.network.frame import pad
-from napari_resformer.network.resformer import MIN_SIDE
 from napari_resformer.prediction.plan import Plan
 from napari_resformer.prediction.tiles import Tile
 
@@ -107,9 +106,7 @@ class Reader:
         """Read a pass; in page-locked memory where the network runs on CUDA, so that it can be sent in the background."""
         pixels = np.stack([self._tile(plane, tile) for plane, tile in zip(one.planes, one.tiles, strict=True)])
         owned = torch.from_numpy(np.stack([tile.owned() for tile in one.tiles]))[:, None]
-        resize = self._plan.card.input_mode == "resize"
-        side = self._plan.card.input_size if resize else MIN_SIDE
-        x, _ = pad(torch.from_numpy(pixels), (side, side))
+        x, _ = pad(torch.from_numpy(pixels), self._plan.card.frame(self._plan.grid.target))
         owned = functional.pad(owned, (0, x.shape[3] - owned.shape[3], 0, x.shape[2] - owned.shape[2]))
         x = x.contiguous(memory_format=torch.channels_last)
         if self._plan.device.name.startswith("cuda"):

@@ -74,12 +74,12 @@ class MultiTaskLoss(nn.Module):
 
 
 def class_weights(counts: list[int], balance: float) -> Tensor:
-    """Return loss weights that make up the imbalance left after drawing samples with ``balance``; mean 1.
+    """Return loss weights that make up half of the imbalance left after drawing samples with ``balance``; mean 1.
 
     A class of fewer than :data:`~napari_resformer.training.loader.FEW_OF_A_CLASS` samples weighs as one of so many.
     """
     drawn = torch.tensor(counts, dtype=torch.float32).clamp_min(FEW_OF_A_CLASS) ** (1 - balance)
-    weights = 1 / drawn
+    weights = drawn**-0.5
     return weights / weights.mean() if len(counts) else weights
 
 

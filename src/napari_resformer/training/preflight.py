@@ -217,8 +217,8 @@ def _unbalanced(plan: TrainPlan) -> Iterator[str]:
     present = [count for count in counts.values() if count]
     if present and max(present) > UNBALANCED * min(present):
         yield (
-            f"the largest class has {max(present)} training images, the smallest {min(present)}; drawing and weights let "
-            "both count the same, but only more images of the small one show how it varies"
+            f"the largest class has {max(present)} training images, the smallest {min(present)}; drawing and weights make "
+            "up for much of it, but only more images of the small one show how it varies"
         )
 
 

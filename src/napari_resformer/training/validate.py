@@ -17,7 +17,6 @@ from napari_resformer.metrics import ImageTally, tally_image
 from napari_resformer.model.card import Card
 from napari_resformer.network import ResFormer
 from napari_resformer.network.frame import fit, pad, unfit
-from napari_resformer.network.resformer import MIN_SIDE
 from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.training.loader import PlaneReader
 from napari_resformer.training.losses import mean, pooled_dice, task_metrics
@@ -78,6 +77,7 @@ class Validator:
         self, samples: SampleSet, card: Card, settings: TrainSettings, class_weights: Tensor, device: torch.device
     ) -> None:
         self.samples = samples
+        self.card = card
         self.reader = PlaneReader(card.channels, card.normalisation)
         self.settings = settings
         self.class_weights = class_weights.cpu().double()
@@ -124,7 +124,7 @@ class Validator:
             output = network(*fit(x, self.settings.size))
             logits = unfit(output.mask_logits, (height, width), self.settings.size)
         else:
-            output = network(*pad(x, (MIN_SIDE, MIN_SIDE)))
+            output = network(*pad(x, self.card.frame((height, width))))
             logits = output.mask_logits[..., :height, :width]
         return logits[0], output.class_logits[0]
 
