@@ -11,6 +11,7 @@ import pytest
 import napari_resformer as nr
 from napari_resformer.events import Finished, PlaneDone, Progress
 from napari_resformer.model.file import Model
+from napari_resformer.network import ResFormer
 
 
 def test_mask_and_scores_of_a_picture(random_model, picture) -> None:
@@ -29,6 +30,41 @@ def test_tiles_agree_with_the_whole(random_model, tile: int) -> None:
     tiled = nr.predict(random_model, noise, tile=tile, device="cpu")
     assert (whole.mask != tiled.mask).mean() < 0.02  # untrained weights leave many pixels undecided
     np.testing.assert_allclose(whole.scores, tiled.scores, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "frame"),
+    [
+        (-1.0, (60, 70), (96, 96)),
+        (-1.0, (100, 70), (100, 96)),
+        (-1.0, (97, 120), (97, 120)),
+        (0.0, (60, 70), (60, 70)),
+        (0.0, (8, 70), (32, 70)),
+    ],
+)
+@pytest.mark.parametrize("tile", [64, 1024])
+def test_small_planes_are_framed_as_in_training(random_model, monkeypatch, value, shape, frame, tile) -> None:
+    network = ResFormer(random_model.network.config.model_copy(update={"padding_value": value})).eval()
+    network.load_state_dict(random_model.network.state_dict())
+    model = Model(random_model.card.model_copy(update={"network": network.config, "input_size": 96}), network)
+    seen, forward = [], ResFormer.forward_tile
+
+    def watched(self, x, owned=None, origin=(0, 0)):
+        seen.append((tuple(x.shape[2:]), float(owned.sum()), x[0, 0].numpy().copy()))
+        return forward(self, x, owned, origin)
+
+    monkeypatch.setattr(ResFormer, "forward_tile", watched)
+    image = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    result = nr.predict(model, image, tile=tile, device="cpu")
+    assert result.mask.shape == shape
+    assert sum(owned for _, owned, _ in seen) == shape[0] * shape[1]  # padding counts for no class
+    if tile > max(shape):
+        ((found, _, pixels),) = seen
+        assert found == frame
+        assert (pixels[shape[0] :] == -1).all()
+        assert (pixels[:, shape[1] :] == -1).all()
+    else:
+        assert all(found[axis] >= min(frame[axis], 96) for found, _, _ in seen for axis in (0, 1))
 
 
 @pytest.mark.parametrize("axes", ["ZYX", "TYX", "TZYX", "ZYXC", "CYX", "TZCYX"])
