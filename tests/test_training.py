@@ -316,6 +316,16 @@ def test_an_earlier_run_stays_until_the_new_one_can_be_resumed(folder, tmp_path)
     assert json.loads(files.settings.read_text(encoding="utf-8"))["settings"]["lr"] == 2e-3
 
 
+def test_two_trainings_do_not_share_a_folder(folder, tmp_path) -> None:
+    samples, files, settings = read_folder(folder), RunFolder(tmp_path / "run"), TrainSettings(epochs=1, size=64)
+    first, second = (train_samples(samples, settings, files, name="m", device="cpu", resume=True) for _ in range(2))
+    next(event for event in first if isinstance(event, StepDone))
+    with pytest.raises(ValueError, match="another window or command is training in"):
+        list(second)
+    assert isinstance(list(first)[-1], Finished)
+    assert isinstance(list(train_samples(samples, settings, files, name="m", device="cpu", resume=True))[-1], Finished)
+
+
 def test_a_loss_that_is_no_number_is_one_clear_error(folder, tmp_path) -> None:
     with pytest.raises(ValueError, match=r"no number any more \(epoch 1, step \d+\); train with a lower learning rate"):
         run(folder, tmp_path / "run", lr=1e30)

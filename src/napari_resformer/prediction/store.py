@@ -6,7 +6,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from napari_resformer.atomic import atomic_write
 from napari_resformer.images.image import Image
+from napari_resformer.locking import locked
 from napari_resformer.prediction.fingerprint import differences
 
 SUFFIX, OME_SUFFIX = ".zarr", ".ome.zarr"
@@ -349,21 +350,9 @@ def _read_state(folder: Path) -> State | None:
 
 @contextmanager
 def _locked(path: Path, folder: Path) -> Iterator[None]:
-    """Hold a lock that the system takes away when the process ends, however it does."""
-    with path.open("a") as file:
+    with ExitStack() as stack:
         try:
-            _lock(file.fileno())
-        except OSError as error:
+            stack.enter_context(locked(path))
+        except BlockingIOError as error:
             raise FileExistsError(f"another run writes to {folder}; wait for its end, or choose another name") from error
         yield
-
-
-def _lock(handle: int) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -94,7 +95,8 @@ def train_samples(
     Raises
     ------
     ValueError
-        If the samples do not allow to train, a resumed run has other settings, or the loss is no number any more.
+        If the samples do not allow to train, a resumed run has other settings, somebody else is training in the folder, or
+        the loss is no number any more.
     FileExistsError
         If the folder holds a run already and ``resume`` is False.
     OSError
@@ -110,7 +112,8 @@ def train_samples(
         )
     samples = considered(samples, settings)
     team = Team.assemble(chosen.name, precision, devices=devices, nodes=nodes)
-    yield from team.in_step(_train(team, samples, settings, run, name, resume, start, survey, snapshots))
+    with ExitStack() as held:
+        yield from team.in_step(_train(team, samples, settings, run, held, name, resume, start, survey, snapshots))
 
 
 def selection_score(report: Report) -> float:
@@ -148,19 +151,21 @@ def _train(
     samples: SampleSet,
     settings: TrainSettings,
     run: RunFolder,
+    held: ExitStack,
     name: str,
     resume: bool,
     start: Model | None,
     survey: Survey | None,
     snapshots: bool,
 ) -> Iterator[TrainEvent]:
-    """Do the run in one process of the team; all yield the same number of events."""
+    """Do the run in one process of the team; all yield the same number of events. The folder is ``held`` against others."""
     if survey is None:
         facts = yield from _shared(team, samples.samples, look_at, "image checked")
         survey = Survey(tuple(facts))
         yield from judge(samples, survey, settings, start=start.card if start else None).notices()
     plan = make_plan(samples, survey, settings, name=name, start=start.card if start else None)
     origin = (start.sha256 or start.card.name) if start else ""
+    team.first(lambda: held.enter_context(run.taken()))
     goes_on = team.first(partial(run.open, plan, origin, resume=resume))
     if resume and not goes_on:
         yield Notice(f"there is no checkpoint in {run.path} yet; the run starts from the beginning")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from napari_resformer.atomic import atomic_write
 from napari_resformer.events import EpochDone
+from napari_resformer.locking import locked
 from napari_resformer.model.card import Card
 from napari_resformer.training.checkpoint import Checkpoint, load_checkpoint
 from napari_resformer.training.curves import draw_curves
@@ -65,6 +67,25 @@ class RunFolder:
     def card(self) -> Path:
         """The card of the finished model, as JSON."""
         return self.path / "card.json"
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Keep others from training in this folder.
+
+        Raises
+        ------
+        ValueError
+            If somebody does.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.path / ".lock"))
+            except BlockingIOError as error:
+                raise ValueError(
+                    f"another window or command is training in {self.path}; wait for its end, or choose another name"
+                ) from error
+            yield
 
     def open(self, plan: TrainPlan, start: str, *, resume: bool) -> bool:
         """Find out whether there is a run to go on with; store the settings of a new one, unless an earlier one is still there.

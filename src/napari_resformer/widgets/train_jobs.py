@@ -6,7 +6,6 @@ import csv
 import logging
 import shutil
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from napari_resformer.samples.survey import Survey
     from napari_resformer.training.run_folder import RunFolder
 
-_TRAINED_NOW: set[Path] = set()  # run folders; worker threads add and discard whole entries only
 _NUMBERED = 'if the label values only number objects, choose "object numbers" under More options'
 
 
@@ -254,8 +252,7 @@ def _train(request: TrainRequest, watched: Watched) -> Iterator[Any]:
     if outlook.refusals:
         raise ValueError("; ".join(outlook.refusals))
     run = RunFolder(run_folder(request.name), replace=True)
-    with _sole(run.path):
-        yield from _run(request, run, samples, survey, watched, resume=bool(outlook.resumable) and not request.anew)
+    yield from _run(request, run, samples, survey, watched, resume=bool(outlook.resumable) and not request.anew)
 
 
 def _run(
@@ -289,18 +286,6 @@ def _run(
                 yield event
     finally:
         events.close()  # type: ignore[attr-defined]
-
-
-@contextmanager
-def _sole(folder: Path) -> Iterator[None]:
-    """Keep two widgets of this process from training the same model at once."""
-    if folder in _TRAINED_NOW:
-        raise ValueError(f"a model {folder.name} is being trained in another window; wait for its end, or choose another name")
-    _TRAINED_NOW.add(folder)
-    try:
-        yield
-    finally:
-        _TRAINED_NOW.discard(folder)
 
 
 def _finish(
