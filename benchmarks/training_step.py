@@ -75,12 +75,12 @@ def job(plan: TrainPlan, device: str) -> Iterator[float]:
     network = ResFormer(plan.card.network).to(memory_format=torch.channels_last)
     average = AveragedModel(network, multi_avg_fn=partial(running_average, plan.settings.average_decay), use_buffers=True)
     average.to(team.device)
-    module, optimizer = team.fabric.setup(network, make_optimizer(network, plan.settings))
+    module, optimizer = team.fabric.setup(network, make_optimizer(network, plan.settings, team.device))
     criterion = MultiTaskLoss(0.25, class_weights(plan.class_counts, plan.settings.balance), plan.settings.label_smoothing).to(
         team.device
     )
     schedule = make_schedule(optimizer, plan.settings, 100, done=0)
-    optimiser = Optimiser(team, module, optimizer, schedule, criterion, 0)
+    optimiser = Optimiser(team, module, optimizer, schedule, criterion, 0, scaled=team.scales)
     for number, batch in enumerate(batches(plan)):
         begin = time.perf_counter()
         batch = batch.to(team.device)

@@ -157,3 +157,18 @@ def test_events_end_with_the_result(random_model, picture) -> None:
     assert [event.done for event in events if isinstance(event, Progress)][-1] == 3 * 3
     assert sum(isinstance(event, PlaneDone) for event in events) == 1
     assert isinstance(events[-1], Finished)
+
+
+def test_where_a_small_plane_is_cut_there_is_no_black_beyond_the_cut(random_model, monkeypatch) -> None:
+    network = ResFormer(random_model.network.config.model_copy(update={"padding_value": -1.0})).eval()
+    model = Model(random_model.card.model_copy(update={"network": network.config, "input_size": 640}), network)
+    seen, forward = [], ResFormer.forward_tile
+
+    def watched(self, x, owned=None, origin=(0, 0)):
+        seen.append(tuple(x.shape[2:]))
+        return forward(self, x, owned, origin)
+
+    monkeypatch.setattr(ResFormer, "forward_tile", watched)
+    nr.predict(model, np.random.default_rng(0).integers(0, 255, (600, 70), dtype=np.uint8), axes="YX", tile=128, device="cpu")
+    assert {width for _, width in seen} == {640}  # the whole width, as in training
+    assert max(height for height, _ in seen) < 600

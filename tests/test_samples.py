@@ -193,6 +193,15 @@ def test_a_large_group_is_left_to_train_on() -> None:
         assert (len(training.samples), len(validation.samples)) == (30, 1)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_large_group_takes_no_class_out_of_the_validation(seed) -> None:
+    stack = [Sample(f"a{place}", None, None, "x", "a") for place in range(30)]
+    singles = [Sample(name, None, None, kind, name) for name, kind in (("b", "x"), ("c", "y"), ("d", "y"))]
+    _, validation = split_samples(SampleSet("s", (*stack, *singles), ("x", "y")), seed=seed)
+    assert {sample.image_class for sample in validation.samples} == {"x", "y"}
+    assert "a" not in {sample.group for sample in validation.samples}
+
+
 def test_what_would_end_a_training_is_refused_before_it() -> None:
     pixels = RNG.integers(0, 255, (64, 80, 3), dtype=np.uint8)
     colour = LayerPair(from_array(pixels, "YXC", name="colour", rgb=True), None, {(): "one"})

@@ -294,7 +294,7 @@ def test_no_refusal_and_no_full_disk_costs_an_earlier_run(folder, tmp_path, monk
     assert json.loads((place / "settings.json").read_text(encoding="utf-8"))["settings"]["seed"] == 1
 
 
-def test_an_earlier_run_stays_until_the_new_one_can_be_resumed(folder, tmp_path) -> None:
+def test_an_earlier_run_stays_until_the_new_one_can_be_resumed(folder, tmp_path, monkeypatch) -> None:
     samples, files = read_folder(folder), RunFolder(tmp_path / "run", replace=True)
 
     def job(lr, resume=False):
@@ -311,8 +311,21 @@ def test_an_earlier_run_stays_until_the_new_one_can_be_resumed(folder, tmp_path)
             break
     second.close()
     assert {path.name: path.read_bytes() for path in files.path.iterdir()} == before
+    sync = os.fsync
+
+    def full(handle: int) -> None:
+        if list(files.path.glob("*.first*")) or list(files.path.glob(".*first*")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="no space is left"):
+            list(job(2e-3))
+    assert {path.name: path.read_bytes() for path in files.path.iterdir()} == before
     assert [event.epoch for event in job(1e-3, resume=True) if isinstance(event, EpochDone)] == [2]
     assert [event.epoch for event in job(2e-3) if isinstance(event, EpochDone)] == [1, 2]
+    assert files.load().epoch == 2
     assert json.loads(files.settings.read_text(encoding="utf-8"))["settings"]["lr"] == 2e-3
 
 
@@ -435,6 +448,25 @@ def test_validation_measures_the_loss_that_training_minimises(folder, label_smoo
     assert found.class_loss == pytest.approx(float(parts.image_class), rel=1e-4)
     assert found.mask_loss == pytest.approx(float(parts.mask), rel=1e-3)
     assert found.loss == pytest.approx(float(parts.total), rel=1e-3)
+
+
+def test_large_planes_are_validated_whole_in_resize_mode_and_by_their_middle_in_native(tmp_path) -> None:
+    pixels = np.zeros((1200, 1500), np.uint8)
+    pixels[:150] = 200  # not in the middle 1024
+    mask = (pixels > 0).astype(np.uint8)
+    pairs = [LayerPair(from_array(pixels, "YX", name=name), mask, {}) for name in "ab"]
+    samples = samples_from_pairs(pairs, "large")
+    survey = Survey(tuple(look_at(sample) for sample in samples.samples))
+    for mode, size, seen in (("native", 64, (1024, 1024)), ("native", 1280, (1200, 1280)), ("resize", 64, (819, 1024))):
+        settings = TrainSettings(mode=mode, size=size)
+        card = make_plan(samples, survey, settings, name="m").card
+        validator = Validator(samples, card, settings, torch.ones(0), torch.device("cpu"))
+        found = validator.judge(ResFormer(card.network).eval(), samples.samples[0])
+        assert found.pixels == seen[0] * seen[1]
+        truth = found.tally.overlap[1][-1]
+        assert truth == pytest.approx(
+            0 if seen == (1024, 1024) else seen[1] * seen[0] / 8 if mode == "resize" else seen[1] * 150, rel=0.01
+        )
 
 
 def test_prediction_fills_planes_up_with_what_training_showed_beyond_them(folder, random_model) -> None:

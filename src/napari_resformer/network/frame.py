@@ -37,7 +37,10 @@ def fit(x: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return pad(x, (size, size))
 
 
-def unfit(logits: Tensor, shape: tuple[int, int], size: int) -> Tensor:
-    """Bring mask logits of a frame made by :func:`fit` back to a plane of ``shape``: crop the padding, then resize."""
+def unfit(logits: Tensor, shape: tuple[int, int], size: int, to: tuple[int, int] | None = None) -> Tensor:
+    """Bring mask logits of a frame that :func:`fit` made of a plane of ``shape`` back to it: crop the padding, then resize.
+
+    With ``to``, they are brought to so many pixels instead, which saves memory where the plane is large.
+    """
     height, width = fitted_shape(shape, size)
-    return functional.interpolate(logits[..., :height, :width], size=shape, mode="bilinear", align_corners=False)
+    return functional.interpolate(logits[..., :height, :width], size=to or shape, mode="bilinear", align_corners=False)

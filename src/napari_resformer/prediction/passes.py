@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from napari_resformer.images.normalise import SAMPLE_PIXELS, NoFinitePixelError, Scaling, blank, measure
 from napari_resformer.images.resample import Read, ResampledPlane
+from napari_resformer.network.config import MIN_SIDE
 from napari_resformer.network.frame import pad
 from napari_resformer.prediction.plan import Plan
 from napari_resformer.prediction.tiles import Tile
@@ -106,12 +107,21 @@ class Reader:
         """Read a pass; in page-locked memory where the network runs on CUDA, so that it can be sent in the background."""
         pixels = np.stack([self._tile(plane, tile) for plane, tile in zip(one.planes, one.tiles, strict=True)])
         owned = torch.from_numpy(np.stack([tile.owned() for tile in one.tiles]))[:, None]
-        x, _ = pad(torch.from_numpy(pixels), self._plan.card.frame(self._plan.grid.target))
+        x, _ = pad(torch.from_numpy(pixels), self._frame((pixels.shape[2], pixels.shape[3])))
         owned = functional.pad(owned, (0, x.shape[3] - owned.shape[3], 0, x.shape[2] - owned.shape[2]))
         x = x.contiguous(memory_format=torch.channels_last)
         if self._plan.device.name.startswith("cuda"):
             return Inputs(x.pin_memory(), owned.pin_memory())
         return Inputs(x, owned)
+
+    def _frame(self, seen: tuple[int, int]) -> tuple[int, int]:
+        """Return what to pad tiles to; along an axis on which the plane is cut there is no black beyond them."""
+        whole = self._plan.grid.target
+        framed = self._plan.card.frame(whole)
+        height, width = (
+            frame if side == all_of_it else MIN_SIDE for frame, side, all_of_it in zip(framed, seen, whole, strict=True)
+        )
+        return height, width
 
     def _tile(self, number: int, tile: Tile) -> NDArray[np.float32]:
         """Read a tile as (C, height, width), -1 to 1."""

@@ -288,18 +288,27 @@ def _micrometres(size: tuple[float, float]) -> str:
 
 def _batch(card: Card, grid: Grid, tile: int, device: Device, free: int | None) -> int:
     """Return how many tiles go through the network at once."""
-    side = card.input_size if card.input_mode == "resize" else tile + 2 * HALO
-    area = side**2 if card.input_mode == "resize" else min(side, grid.target[0]) * min(side, grid.target[1])
+    area = _pass_pixels(card, grid, tile)
     if device.name == "cpu":
         return min(max(_BATCH_PIXELS // area, 1), _MOST_TILES)
     fits = 4 if free is None else int(free / 2 / max(_pass_memory(card, grid, tile), 1))
     return min(max(fits, 1), _MOST_TILES)
 
 
+def _pass_pixels(card: Card, grid: Grid, tile: int) -> int:
+    """Return how many pixels of a tile the network sees: with its halo, or the frame of a plane in one piece."""
+    if card.input_mode == "resize":
+        return card.input_size**2
+    cut = tile + 2 * HALO
+    return prod(
+        frame if cut >= side else cut
+        for frame, side in zip(map(max, grid.target, card.frame(grid.target)), grid.target, strict=True)
+    )
+
+
 def _pass_memory(card: Card, grid: Grid, tile: int) -> int:
     """Estimate the bytes that one tile takes in the network."""
-    side = card.input_size if card.input_mode == "resize" else tile + 2 * HALO
-    seen = side**2 if card.input_mode == "resize" else min(side, grid.target[0]) * min(side, grid.target[1])
+    seen = _pass_pixels(card, grid, tile)
     finest = card.network.widths[0] / 4 + card.network.widths[1] / 16
     return int(seen * 4 * (2 * card.network.in_channels + 8 * finest + 2 * (card.network.mask_classes + 1)))
 

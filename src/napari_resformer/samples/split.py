@@ -99,6 +99,7 @@ def _draw(samples: SampleSet, seed: int, masked: Collection[str] | None) -> tupl
     for kind in sorted(by_kind):
         names = sorted(by_kind[kind])
         generator.shuffle(names)
+        names.sort(key=lambda name: len(groups[name]) > LARGEST_SHARE * len(samples.samples))  # too large ones stay in training
         wanted = VALIDATION_SHARE * sum(len(groups[name]) for name in names)
         got, drawn[kind] = 0, []
         for name in names[:-1]:  # the last group of a class always stays in training

@@ -182,8 +182,6 @@ def _train(
         metrics = yield from trainer.steps()
         judged: list[HeldOut] = yield from trainer.validate()
         report = make_report([part.tally for part in judged], plan.card.mask_classes, plan.card.image_classes)
-        if not goes_on and trainer.progress.epoch == 1:
-            team.first(partial(run.begin, plan, origin))  # an earlier run gives way to what can be resumed, not before
         done_event = trainer.note(
             EpochDone(
                 epoch=trainer.progress.epoch,
@@ -196,7 +194,8 @@ def _train(
                 seconds=time.perf_counter() - begin,
             )
         )
-        team.first(partial(trainer.keep, run, done_event))
+        is_new = not goes_on and done_event.epoch == 1
+        team.first(partial(trainer.keep, run, done_event, partial(run.begin, plan, origin) if is_new else None))
         yield done_event
         if snapshots:
             yield Snapshot(done_event.epoch, done_event.best, trainer.snapshot())
@@ -231,8 +230,7 @@ class _Trainer:
         weights = class_weights(plan.class_counts, settings.balance)
         criterion = MultiTaskLoss(settings.class_loss_weight, weights, settings.label_smoothing).to(team.device)
         schedule = make_schedule(optimizer, settings, self.steps_an_epoch, done=0)
-        scaled = getattr(team.fabric.strategy.precision, "scaler", None) is not None
-        self.optimiser = Optimiser(team, module, optimizer, schedule, criterion, settings.seed, frozen, scaled)
+        self.optimiser = Optimiser(team, module, optimizer, schedule, criterion, settings.seed, frozen, team.scales)
         self.reader = PlaneReader(plan.card.channels, plan.card.normalisation)
         self.as_stored = ResFormer(plan.card.network).to(team.device).eval()
         self.validator = Validator(plan.validation, plan.card, settings, weights, team.device)
@@ -305,8 +303,8 @@ class _Trainer:
         progress.history.append(history_row(done))
         return done
 
-    def keep(self, run: RunFolder, done: EpochDone) -> None:
-        """Write the checkpoints, metrics and curves of an epoch."""
+    def keep(self, run: RunFolder, done: EpochDone, begin: Callable[[], None] | None) -> None:
+        """Write the checkpoint, metrics and curves of an epoch; an earlier run goes once the checkpoint is on the disk."""
         progress = self.progress
         save_checkpoint(
             Checkpoint(
@@ -321,8 +319,11 @@ class _Trainer:
                 best=progress.best,
                 history=progress.history,
             ),
-            run.checkpoint,
+            run.new_checkpoint if begin else run.checkpoint,
         )
+        if begin:
+            begin()
+            run.new_checkpoint.replace(run.checkpoint)
         self.write_progress(run, best=progress.best_epoch == done.epoch)
 
     def write_progress(self, run: RunFolder, *, best: bool) -> None:

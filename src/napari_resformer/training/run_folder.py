@@ -49,6 +49,11 @@ class RunFolder:
         return self.path / "last.pt"
 
     @property
+    def new_checkpoint(self) -> Path:
+        """The first epoch's checkpoint, as long as an earlier run is there."""
+        return self.path / ".first.pt.part"
+
+    @property
     def best(self) -> Path:
         """The model of the best epoch so far, ready to be used."""
         return self.path / "best.safetensors"
@@ -116,7 +121,7 @@ class RunFolder:
         if resume and self.can_go_on(plan, start):
             return True
         if not self.checkpoint.exists():
-            self.begin(plan, start)
+            self._describe(plan, start)
         elif not self.replace:
             raise FileExistsError(
                 f"{self.path} holds a run already; resume it (--resume), or choose another name or folder (--overwrite "
@@ -144,6 +149,9 @@ class RunFolder:
         """Remove an earlier run's files and store the settings of a new one; other files stay."""
         for earlier in (self.checkpoint, self.settings, self.best, self.metrics, self.curves, self.card):
             earlier.unlink(missing_ok=True)
+        self._describe(plan, start)
+
+    def _describe(self, plan: TrainPlan, start: str) -> None:
         with atomic_write(self.settings) as file:
             file.write(json.dumps(_described(plan, start), indent=1, ensure_ascii=False).encode())
 

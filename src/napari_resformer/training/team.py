@@ -80,6 +80,11 @@ class Team:
         """Whether this process is the one that yields events and writes files."""
         return self.rank == 0
 
+    @property
+    def scales(self) -> bool:
+        """Whether the loss is scaled, as half precision needs."""
+        return getattr(self.fabric.strategy.precision, "scaler", None) is not None
+
     def prepare(self, network: nn.Module) -> nn.Module:
         """Make batch norms take their statistics over all processes, where the device can."""
         return nn.SyncBatchNorm.convert_sync_batchnorm(network) if self.size > 1 and self.device.type == "cuda" else network

@@ -16,7 +16,7 @@ from napari_resformer.events import TaskMetrics
 from napari_resformer.metrics import ImageTally, tally_image
 from napari_resformer.model.card import Card
 from napari_resformer.network import ResFormer
-from napari_resformer.network.frame import fit, pad, unfit
+from napari_resformer.network.frame import fit, fitted_shape, pad, unfit
 from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.training.loader import PlaneReader
 from napari_resformer.training.losses import mean, pooled_dice, task_metrics
@@ -25,7 +25,7 @@ from napari_resformer.training.settings import TrainSettings
 _SMOOTH = 1e-5  # as in the training loss, MONAI's
 
 MAX_SIDE = 1024
-"""Pixels; in native mode the middle of a larger plane is validated, since training only needs to compare epochs."""
+"""Pixels; of a larger plane the middle (native mode) or fewer pixels are validated: training only needs to compare epochs."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,19 @@ class Validator:
         self.device = device
 
     def judge(self, network: ResFormer, sample: Sample) -> HeldOut:
-        """Judge one plane; in native mode, of one larger than :data:`MAX_SIDE` its middle. No torch context is left open."""
+        """Judge one plane; of one larger than :data:`MAX_SIDE` its middle or fewer pixels. No torch context is left open."""
         image, mask = self.reader.read(sample)
         if self.settings.mode == "native":
-            image, mask = _middle(image), None if mask is None else _middle(mask[np.newaxis])[0]
+            most = max(MAX_SIDE, self.settings.size)  # no smaller than a crop, else it would be framed as a small plane
+            image, mask = _middle(image, most), None if mask is None else _middle(mask[np.newaxis], most)[0]
+        shape = image.shape[1:]
+        if max(shape) > MAX_SIDE and self.settings.mode == "resize":
+            shape = fitted_shape(shape, MAX_SIDE)  # type: ignore[arg-type]
+            mask = None if mask is None else _thinned(mask, shape)  # type: ignore[arg-type]
         number = self.samples.class_number(sample)
         soft, cross_entropy, class_loss, weight = None, 0.0, None, 0.0
         with torch.inference_mode():
-            logits, class_logits = self._forward(network, image)
+            logits, class_logits = self._forward(network, image, shape)  # type: ignore[arg-type]
             predicted = logits.argmax(0).to(torch.uint8).cpu().numpy()
             if mask is not None:
                 soft, cross_entropy = _soft_overlap(logits, torch.from_numpy(mask).long().to(self.device))
@@ -117,12 +122,12 @@ class Validator:
         )
         return HeldOut(tally, soft, cross_entropy, predicted.size if mask is not None else 0, class_loss, weight)
 
-    def _forward(self, network: ResFormer, image: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+    def _forward(self, network: ResFormer, image: NDArray[np.float32], shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
         height, width = image.shape[1:]
         x = torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device)
         if self.settings.mode == "resize":
             output = network(*fit(x, self.settings.size))
-            logits = unfit(output.mask_logits, (height, width), self.settings.size)
+            logits = unfit(output.mask_logits, (height, width), self.settings.size, to=shape)
         else:
             output = network(*pad(x, self.card.frame((height, width))))
             logits = output.mask_logits[..., :height, :width]
@@ -157,6 +162,11 @@ def _soft_overlap(logits: Tensor, mask: Tensor) -> tuple[NDArray[np.float64], fl
     return torch.stack([both, sides]).cpu().double().numpy(), float(cross_entropy)
 
 
-def _middle(plane: NDArray[Any]) -> NDArray[Any]:
-    top, left = (max(side - MAX_SIDE, 0) // 2 for side in plane.shape[1:])
-    return plane[:, top : top + MAX_SIDE, left : left + MAX_SIDE]
+def _thinned(mask: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    rows, columns = (((np.arange(few) + 0.5) * many / few).astype(int) for few, many in zip(shape, mask.shape, strict=True))
+    return mask[np.ix_(rows, columns)]
+
+
+def _middle(plane: NDArray[Any], most: int) -> NDArray[Any]:
+    top, left = (max(side - most, 0) // 2 for side in plane.shape[1:])
+    return plane[:, top : top + most, left : left + most]

@@ -83,7 +83,7 @@ def predict_preview(model: Model, target: PreviewTarget, *, epoch: int, device: 
     from napari_resformer.prediction.job import predict
 
     image = target.image
-    side = SIDE if model.card.input_mode == "native" else _WHOLE_SIDE
+    side = max(SIDE, model.card.input_size) if model.card.input_mode == "native" else _WHOLE_SIDE
     rows, columns = (_middle(length, side) for length in image.plane_shape)
     pixels = image.plane(target.index).read(rows, columns)
     if image.rgb:

@@ -295,7 +295,10 @@ def _finish(
     best = model.card.training.get("best_epoch")
     yield from _previews(model, watched, best if isinstance(best, int) else 0, request.device)
     if report is None:  # the best epoch was before the run was resumed
-        report = yield from _measured(model, samples, request.device)
+        try:
+            report = yield from _measured(model, samples, request.device)
+        except Exception:  # figures to look at must not cost the model
+            logging.getLogger(__name__).debug("no figures", exc_info=True)
     path = model.save(model_path(request.name), overwrite=request.replace)  # last: until here a cancelled run can be resumed
     for checkpoint in (run.checkpoint, run.best):
         checkpoint.unlink(missing_ok=True)
