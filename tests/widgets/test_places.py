@@ -196,6 +196,33 @@ def test_two_widgets_write_to_two_stores(qtbot: Any, make_widget: Any, large: Pa
     assert len(folders) == len(viewer.layers) - 1 == len(list(large.iterdir()))
 
 
+def test_nobody_paints_in_a_mask_that_grows(qtbot: Any, make_widget: Any, run: Any, large: Path) -> None:
+    viewer = ViewerModel()
+    pixels = RNG.integers(0, 255, (12, 200, 150), dtype=np.uint8)
+    viewer.add_image(pixels, name="stack", axis_labels=("z", "y", "x"))
+    widget = make_widget(viewer)
+    widget.run.native.click()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=60_000)
+    labels = viewer.layers[-1]
+    assert not labels.multiscale
+    assert not labels.editable
+    viewer.dims.ndisplay = 3
+    viewer.dims.ndisplay = 2
+    labels.mode = "paint"
+    assert labels.mode == "pan_zoom"
+    widget.run.native.click()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=20_000)
+    assert "What is done stays in its layer" in widget.message
+    assert not labels.editable  # the next run goes on in it
+
+    run(widget)
+    assert widget.message.startswith("Done"), widget.message
+    assert viewer.layers[-1] is labels
+    assert labels.editable
+    labels.paint((1, 20, 20), 9)
+    assert zarr.open(labels.metadata["napari_resformer"]["store"], mode="r")["0"][1, 20, 20] == 9
+
+
 def test_a_growing_layer_that_is_removed_comes_back_whole(qtbot: Any, make_widget: Any, large: Path) -> None:
     viewer = ViewerModel()
     viewer.add_image(RNG.integers(0, 255, (300, 200), dtype=np.uint8), name="slide")

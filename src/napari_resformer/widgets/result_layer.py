@@ -318,17 +318,19 @@ def geometry(frame: Frame, placed: Placed) -> dict[str, Any]:
 def show_growing(viewer: napari.viewer.Viewer, image_layer: Any, begun: Growing, frame: Frame | None = None) -> Labels:
     """Add the layer of a mask that has just begun, or give back that of the run that goes on; on the GUI thread.
 
-    The parameters are those of :func:`show_result`.
+    Nobody can paint in it until :func:`show_result`, since the run writes over what is painted. The parameters are those
+    of that function.
     """
     told = begun.metadata | {
         "image": begun.metadata["image"] | {"layer": image_layer.name},
         "widget": begun.metadata["widget"] | {"layer_id": str(image_layer.unique_id)},
     }
     before = _of_store(viewer, told["store"])
-    if before is not None:
-        return before  # type: ignore[no-any-return]
-    place = geometry(frame_of(image_layer) if frame is None else frame, begun.placed)
-    return _add(viewer, begun.placed, told, place, None)
+    if before is None:
+        place = geometry(frame_of(image_layer) if frame is None else frame, begun.placed)
+        before = _add(viewer, begun.placed, told, place, None)
+    before.editable = False
+    return before  # type: ignore[no-any-return]
 
 
 def show_result(viewer: napari.viewer.Viewer, image_layer: Any, labels: LabelsData, frame: Frame | None = None) -> Labels:
@@ -364,6 +366,7 @@ def show_result(viewer: napari.viewer.Viewer, image_layer: Any, labels: LabelsDa
         if grown.name.partition(" [")[0] == _name(_told(grown)):  # else the user has given it another
             grown.name = _name(stored)
         grown.features, grown.metadata = labels.features, {METADATA_KEY: stored}
+        grown.editable = not grown.multiscale
         grown.refresh()
         viewer.layers.selection.active = grown
         return grown  # type: ignore[no-any-return]
