@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,65 @@ def test_nobody_paints_in_a_mask_that_grows(qtbot: Any, make_widget: Any, run: A
     assert labels.editable
     labels.paint((1, 20, 20), 9)
     assert zarr.open(labels.metadata["napari_resformer"]["store"], mode="r")["0"][1, 20, 20] == 9
+
+
+@pytest.mark.parametrize("axes", ["zyx", "zcyx"])
+def test_running_again_replaces_a_large_result_that_nobody_painted_in(make_widget: Any, run: Any, large: Path, axes: str) -> None:
+    viewer = ViewerModel()
+    shape = (4, 3, 80, 72) if axes == "zcyx" else (4, 80, 72)
+    viewer.add_image(RNG.integers(0, 255, shape, dtype=np.uint8), name="stack", axis_labels=tuple(axes))
+    widget = make_widget(viewer)
+    run(widget)
+    run(widget)
+    assert widget.message.startswith("Done"), widget.message
+    assert [layer.name for layer in viewer.layers] == ["stack", "stack · tiny"]
+    painted = viewer.layers[-1]
+    assert painted.metadata["napari_resformer"]["store"] == str(large / "stack_tiny_mask-2.ome.zarr")
+    painted.data[(3, *(0,) * (painted.ndim - 3), slice(40, 44), slice(50, 54))] = 9
+    run(widget)
+    assert len(viewer.layers) == 3
+    assert painted in viewer.layers
+    assert np.count_nonzero(np.asarray(painted.data) == 9) == 16
+    run(widget)  # of the two, that which nobody painted in
+    assert len(viewer.layers) == 3
+    assert painted in viewer.layers
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_large_result_that_is_painted_once_it_was_looked_at(
+    qtbot: Any, make_widget: Any, run: Any, large: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The worker's thread looks whether a result was painted in; the user may paint until the new one is shown."""
+    viewer = ViewerModel()
+    viewer.add_image(RNG.integers(0, 255, (4, 80, 72), dtype=np.uint8), name="stack", axis_labels=("z", "y", "x"))
+    widget = make_widget(viewer)
+    run(widget)
+    old = viewer.layers[-1]
+    show = type(widget)._show
+
+    def paint_and_show(*args: Any) -> None:
+        old.paint((2, 40, 50), 9)
+        show(*args)
+
+    if when == "after":
+        monkeypatch.setattr(type(widget), "_show", paint_and_show)
+    else:
+        old.paint((2, 40, 50), 9)
+    run(widget)
+    assert widget.message.startswith("Done"), widget.message
+    assert len(viewer.layers) == 3
+    assert old in viewer.layers
+    assert old.data[2, 40, 50] == 9
+
+
+def test_a_large_result_whose_store_is_gone(make_widget: Any, run: Any, large: Path) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(RNG.integers(0, 255, (4, 80, 72), dtype=np.uint8), name="stack", axis_labels=("z", "y", "x"))
+    widget = make_widget(viewer)
+    run(widget)
+    shutil.rmtree(large)
+    run(widget)
+    assert widget.message.startswith("Done"), widget.message
 
 
 def test_a_growing_layer_that_is_removed_comes_back_whole(qtbot: Any, make_widget: Any, large: Path) -> None:

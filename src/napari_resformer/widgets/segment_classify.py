@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from napari_resformer.widgets.result_layer import (
 )
 from napari_resformer.widgets.scores import ScorePanel, plane_index
 from napari_resformer.widgets.settings import read_settings
+from napari_resformer.widgets.strokes import Strokes
 from napari_resformer.widgets.text import Lines, ScrollingWords
 from napari_resformer.widgets.worker import Job, in_words
 
@@ -74,6 +76,7 @@ class SegmentClassify(JobDock):
         self._growing: Any = None  # the layer of a mask that is being made
         self._frame: Frame | None = None  # where the image lay when the run began
         self._changed = False  # whether its layer got other data since
+        self._strokes = Strokes()  # in results that the run may replace
         self._shown: Any = None
         settings = read_settings()
         # Appended one by one, since only then magicgui makes their labels equally wide.
@@ -337,6 +340,8 @@ class SegmentClassify(JobDock):
         earlier = earlier_results(self._viewer.layers, layer, request.model, request.region.name)
         self._growing = None
         self._watch_run(layer)
+        of_old = {one.layer_id for one in earlier}
+        self._strokes = Strokes(one for one in self._viewer.layers if one.unique_id in of_old)
         self._start(partial(predict_job, request, earlier), f"{request.model}: {layer.name}")
 
     def _on_event(self, event: Any) -> None:
@@ -365,6 +370,7 @@ class SegmentClassify(JobDock):
         """Notice when the layer of a run gets other data; None once the run is over."""
         if self._running_on is not None:
             self._running_on.events.data.disconnect(self._data_changed)
+        self._strokes.stop()
         if layer is not None:
             self._frame, self._changed = frame_of(layer), False
             layer.events.data.connect(self._data_changed)
@@ -397,6 +403,8 @@ class SegmentClassify(JobDock):
         self._refresh.stop()
 
     def _show(self, labels: LabelsData) -> None:
+        kept = tuple(one for one in labels.replaces if one.layer_id not in self._strokes.painted)
+        labels = replace(labels, replaces=kept)
         self._shown = show_result(self._viewer, self._running_on, labels, self._frame if self._changed else None)
         self._show_plane()
         stale = " The image was changed meanwhile: this is the result of what it showed before." if self._changed else ""
