@@ -110,6 +110,26 @@ def test_the_visible_region_only(make_widget: Any, run: Any) -> None:
     assert labels.metadata["napari_resformer"]["image"]["start"] == [10, 20, 0]
 
 
+def test_results_of_two_visible_regions_are_two(qtbot: Any, make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(RNG.integers(0, 255, (3, 90, 120), dtype=np.uint8), name="cells", axis_labels=("z", "y", "x"))
+    viewer.dims.set_current_step(0, 1)
+    widget = make_widget(viewer)
+    names = []
+    for top in (0, 40):
+        image.corner_pixels = np.array([[1, top, 20], [1, top + 39, 89]])
+        widget.region.reset_choices()
+        widget.region.value = VISIBLE
+        part = f"Z 1, visible Y {top}–{top + 39}, X 20–89"
+        qtbot.waitUntil(lambda part=part: f"Only a part of the image ({part})" in widget.plan_text, timeout=60_000)
+        run(widget)
+        run(widget)  # replaces that of its own region
+        names.append(f"cells · tiny ({part})")
+        assert [layer.name for layer in viewer.layers[1:]] == names
+        assert viewer.layers[-1].metadata["napari_resformer"]["widget"]["region"] == part
+    assert [tuple(layer.translate) for layer in viewer.layers[1:]] == [(1, 0, 20), (1, 40, 20)]
+
+
 # --------------------------------------------------------------------------------------------------------- large masks
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:

@@ -67,7 +67,10 @@ def take_region(choice: str, image: Image, layer: Any, point: Sequence[float]) -
     if choice == PLANE:
         return Region(name, ranges)
     seen = _in_sight(image, layer) or {}
-    return Region(f"{name}, visible".removeprefix(", ") if seen else name, ranges | seen)
+    if seen:  # the results of two places are not those of one
+        where = ", ".join(f"{axis} {part.start}–{part.stop - 1}" for axis, part in seen.items())
+        name = f"{name}, visible {where}".removeprefix(", ")
+    return Region(name, ranges | seen)
 
 
 def _in_sight(image: Image, layer: Any) -> dict[str, slice] | None:
