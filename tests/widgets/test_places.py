@@ -130,6 +130,78 @@ def test_results_of_two_visible_regions_are_two(qtbot: Any, make_widget: Any, ru
     assert [tuple(layer.translate) for layer in viewer.layers[1:]] == [(1, 0, 20), (1, 40, 20)]
 
 
+def test_the_visible_region_stays_chosen_and_is_of_one_plane(qtbot: Any, make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(RNG.integers(0, 255, (5, 90, 120), dtype=np.uint8), name="cells", axis_labels=("z", "y", "x"))
+    viewer.dims.set_current_step(0, 3)
+    widget = make_widget(viewer)
+    image.corner_pixels = np.array([[3, 10, 20], [3, 59, 89]])
+    widget.region.reset_choices()
+    widget.region.value = VISIBLE
+    for corners, part in (
+        ([[3, 0, 0], [3, 89, 119]], "Z 3"),  # zoomed home: all of the plane, and no other
+        ([[3, 10, 20], [3, 59, 89]], "Z 3, visible Y 10–59, X 20–89"),
+    ):
+        image.corner_pixels = np.array(corners)
+        getattr(viewer, "scene", viewer).camera.zoom *= 2  # napari 0.9 moved it
+        qtbot.waitUntil(lambda part=part: f"Only a part of the image ({part})" in widget.plan_text, timeout=60_000)
+        assert widget.region.value == VISIBLE
+        run(widget)
+        assert viewer.layers[-1].name == f"cells · tiny ({part})"
+    viewer.dims.ndisplay = 3
+    qtbot.waitUntil(lambda: "switch to 2D" in widget.message, timeout=60_000)
+    assert widget.region.value == VISIBLE
+    run(widget)
+    assert len(viewer.layers) == 3
+    viewer.dims.ndisplay = 2
+    image.corner_pixels = np.array([[3, 10, 20], [3, 15, 89]])
+    qtbot.waitUntil(lambda: "are in sight" in widget.message, timeout=60_000)
+    assert widget.region.value == VISIBLE
+    run(widget)
+    assert len(viewer.layers) == 3
+
+
+def test_what_is_visible_of_one_plane_may_be_all_of_it(make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(RNG.integers(0, 255, (90, 120), dtype=np.uint8), name="picture")
+    widget = make_widget(viewer)
+    for bottom in (49, 89):
+        image.corner_pixels = np.array([[0, 0], [bottom, 119]])
+        widget.region.reset_choices()
+        if bottom == 49:
+            widget.region.value = VISIBLE
+    run(widget)
+    assert widget.region.value == VISIBLE
+    assert viewer.layers[-1].name == "picture · tiny"
+    assert viewer.layers[-1].data.shape == (90, 120)
+
+
+def test_this_plane_stays_chosen_while_axes_are_typed_and_other_layers_are_looked_at(make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    stack = viewer.add_image(RNG.integers(0, 255, (5, 90, 120), dtype=np.uint8), name="cells", axis_labels=("z", "y", "x"))
+    viewer.dims.set_current_step(0, 3)
+    widget = make_widget(viewer)
+    widget.region.value = PLANE
+    for typed in ("", "T", "TY", "TYX"):
+        widget.axes.value = typed
+        widget.reset_choices()  # as when a layer is added
+        assert widget.region.value == PLANE
+        if typed == "TY":
+            run(widget)
+            assert "This cannot run" in widget.message
+            assert len(viewer.layers) == 1
+    run(widget)
+    assert viewer.layers[-1].name == "cells · tiny (T 3)"
+    viewer.add_image(RNG.integers(0, 255, (90, 120), dtype=np.uint8), name="flat")
+    assert widget.image.value.name == "flat"
+    assert widget.region.value == WHOLE  # which is that plane
+    viewer.layers.selection.active = stack
+    assert widget.region.value == PLANE
+    widget.region.value = WHOLE
+    widget.axes.value = "ZYX"
+    assert widget.region.value == WHOLE
+
+
 # --------------------------------------------------------------------------------------------------------- large masks
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
