@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,98 @@ def test_the_visible_region_only(make_widget: Any, run: Any) -> None:
     assert labels.metadata["napari_resformer"]["image"]["start"] == [10, 20, 0]
 
 
+def test_results_of_two_visible_regions_are_two(qtbot: Any, make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(RNG.integers(0, 255, (3, 90, 120), dtype=np.uint8), name="cells", axis_labels=("z", "y", "x"))
+    viewer.dims.set_current_step(0, 1)
+    widget = make_widget(viewer)
+    names = []
+    for top in (0, 40):
+        image.corner_pixels = np.array([[1, top, 20], [1, top + 39, 89]])
+        widget.region.reset_choices()
+        widget.region.value = VISIBLE
+        part = f"Z 1, visible Y {top}–{top + 39}, X 20–89"
+        qtbot.waitUntil(lambda part=part: f"Only a part of the image ({part})" in widget.plan_text, timeout=60_000)
+        run(widget)
+        run(widget)  # replaces that of its own region
+        names.append(f"cells · tiny ({part})")
+        assert [layer.name for layer in viewer.layers[1:]] == names
+        assert viewer.layers[-1].metadata["napari_resformer"]["widget"]["region"] == part
+    assert [tuple(layer.translate) for layer in viewer.layers[1:]] == [(1, 0, 20), (1, 40, 20)]
+
+
+def test_the_visible_region_stays_chosen_and_is_of_one_plane(qtbot: Any, make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(RNG.integers(0, 255, (5, 90, 120), dtype=np.uint8), name="cells", axis_labels=("z", "y", "x"))
+    viewer.dims.set_current_step(0, 3)
+    widget = make_widget(viewer)
+    image.corner_pixels = np.array([[3, 10, 20], [3, 59, 89]])
+    widget.region.reset_choices()
+    widget.region.value = VISIBLE
+    for corners, part in (
+        ([[3, 0, 0], [3, 89, 119]], "Z 3"),  # zoomed home: all of the plane, and no other
+        ([[3, 10, 20], [3, 59, 89]], "Z 3, visible Y 10–59, X 20–89"),
+    ):
+        image.corner_pixels = np.array(corners)
+        getattr(viewer, "scene", viewer).camera.zoom *= 2  # napari 0.9 moved it
+        qtbot.waitUntil(lambda part=part: f"Only a part of the image ({part})" in widget.plan_text, timeout=60_000)
+        assert widget.region.value == VISIBLE
+        run(widget)
+        assert viewer.layers[-1].name == f"cells · tiny ({part})"
+    viewer.dims.ndisplay = 3
+    qtbot.waitUntil(lambda: "switch to 2D" in widget.message, timeout=60_000)
+    assert widget.region.value == VISIBLE
+    run(widget)
+    assert len(viewer.layers) == 3
+    viewer.dims.ndisplay = 2
+    image.corner_pixels = np.array([[3, 10, 20], [3, 15, 89]])
+    qtbot.waitUntil(lambda: "are in sight" in widget.message, timeout=60_000)
+    assert widget.region.value == VISIBLE
+    run(widget)
+    assert len(viewer.layers) == 3
+
+
+def test_what_is_visible_of_one_plane_may_be_all_of_it(make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(RNG.integers(0, 255, (90, 120), dtype=np.uint8), name="picture")
+    widget = make_widget(viewer)
+    for bottom in (49, 89):
+        image.corner_pixels = np.array([[0, 0], [bottom, 119]])
+        widget.region.reset_choices()
+        if bottom == 49:
+            widget.region.value = VISIBLE
+    run(widget)
+    assert widget.region.value == VISIBLE
+    assert viewer.layers[-1].name == "picture · tiny"
+    assert viewer.layers[-1].data.shape == (90, 120)
+
+
+def test_this_plane_stays_chosen_while_axes_are_typed_and_other_layers_are_looked_at(make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    stack = viewer.add_image(RNG.integers(0, 255, (5, 90, 120), dtype=np.uint8), name="cells", axis_labels=("z", "y", "x"))
+    viewer.dims.set_current_step(0, 3)
+    widget = make_widget(viewer)
+    widget.region.value = PLANE
+    for typed in ("", "T", "TY", "TYX"):
+        widget.axes.value = typed
+        widget.reset_choices()  # as when a layer is added
+        assert widget.region.value == PLANE
+        if typed == "TY":
+            run(widget)
+            assert "This cannot run" in widget.message
+            assert len(viewer.layers) == 1
+    run(widget)
+    assert viewer.layers[-1].name == "cells · tiny (T 3)"
+    viewer.add_image(RNG.integers(0, 255, (90, 120), dtype=np.uint8), name="flat")
+    assert widget.image.value.name == "flat"
+    assert widget.region.value == WHOLE  # which is that plane
+    viewer.layers.selection.active = stack
+    assert widget.region.value == PLANE
+    widget.region.value = WHOLE
+    widget.axes.value = "ZYX"
+    assert widget.region.value == WHOLE
+
+
 # --------------------------------------------------------------------------------------------------------- large masks
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
@@ -194,6 +287,92 @@ def test_two_widgets_write_to_two_stores(qtbot: Any, make_widget: Any, large: Pa
     assert two.message.startswith("Done"), two.message
     folders = {layer.metadata["napari_resformer"]["store"] for layer in viewer.layers[1:]}
     assert len(folders) == len(viewer.layers) - 1 == len(list(large.iterdir()))
+
+
+def test_nobody_paints_in_a_mask_that_grows(qtbot: Any, make_widget: Any, run: Any, large: Path) -> None:
+    viewer = ViewerModel()
+    pixels = RNG.integers(0, 255, (12, 200, 150), dtype=np.uint8)
+    viewer.add_image(pixels, name="stack", axis_labels=("z", "y", "x"))
+    widget = make_widget(viewer)
+    widget.run.native.click()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=60_000)
+    labels = viewer.layers[-1]
+    assert not labels.multiscale
+    assert not labels.editable
+    viewer.dims.ndisplay = 3
+    viewer.dims.ndisplay = 2
+    labels.mode = "paint"
+    assert labels.mode == "pan_zoom"
+    widget.run.native.click()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=20_000)
+    assert "What is done stays in its layer" in widget.message
+    assert not labels.editable  # the next run goes on in it
+
+    run(widget)
+    assert widget.message.startswith("Done"), widget.message
+    assert viewer.layers[-1] is labels
+    assert labels.editable
+    labels.paint((1, 20, 20), 9)
+    assert zarr.open(labels.metadata["napari_resformer"]["store"], mode="r")["0"][1, 20, 20] == 9
+
+
+@pytest.mark.parametrize("axes", ["zyx", "zcyx"])
+def test_running_again_replaces_a_large_result_that_nobody_painted_in(make_widget: Any, run: Any, large: Path, axes: str) -> None:
+    viewer = ViewerModel()
+    shape = (4, 3, 80, 72) if axes == "zcyx" else (4, 80, 72)
+    viewer.add_image(RNG.integers(0, 255, shape, dtype=np.uint8), name="stack", axis_labels=tuple(axes))
+    widget = make_widget(viewer)
+    run(widget)
+    run(widget)
+    assert widget.message.startswith("Done"), widget.message
+    assert [layer.name for layer in viewer.layers] == ["stack", "stack · tiny"]
+    painted = viewer.layers[-1]
+    assert painted.metadata["napari_resformer"]["store"] == str(large / "stack_tiny_mask-2.ome.zarr")
+    painted.data[(3, *(0,) * (painted.ndim - 3), slice(40, 44), slice(50, 54))] = 9
+    run(widget)
+    assert len(viewer.layers) == 3
+    assert painted in viewer.layers
+    assert np.count_nonzero(np.asarray(painted.data) == 9) == 16
+    run(widget)  # of the two, that which nobody painted in
+    assert len(viewer.layers) == 3
+    assert painted in viewer.layers
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_large_result_that_is_painted_once_it_was_looked_at(
+    qtbot: Any, make_widget: Any, run: Any, large: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The worker's thread looks whether a result was painted in; the user may paint until the new one is shown."""
+    viewer = ViewerModel()
+    viewer.add_image(RNG.integers(0, 255, (4, 80, 72), dtype=np.uint8), name="stack", axis_labels=("z", "y", "x"))
+    widget = make_widget(viewer)
+    run(widget)
+    old = viewer.layers[-1]
+    show = type(widget)._show
+
+    def paint_and_show(*args: Any) -> None:
+        old.paint((2, 40, 50), 9)
+        show(*args)
+
+    if when == "after":
+        monkeypatch.setattr(type(widget), "_show", paint_and_show)
+    else:
+        old.paint((2, 40, 50), 9)
+    run(widget)
+    assert widget.message.startswith("Done"), widget.message
+    assert len(viewer.layers) == 3
+    assert old in viewer.layers
+    assert old.data[2, 40, 50] == 9
+
+
+def test_a_large_result_whose_store_is_gone(make_widget: Any, run: Any, large: Path) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(RNG.integers(0, 255, (4, 80, 72), dtype=np.uint8), name="stack", axis_labels=("z", "y", "x"))
+    widget = make_widget(viewer)
+    run(widget)
+    shutil.rmtree(large)
+    run(widget)
+    assert widget.message.startswith("Done"), widget.message
 
 
 def test_a_growing_layer_that_is_removed_comes_back_whole(qtbot: Any, make_widget: Any, large: Path) -> None:

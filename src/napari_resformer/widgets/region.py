@@ -32,17 +32,30 @@ class Region:
     ranges: dict[str, slice] = field(default_factory=dict)
 
 
-def region_choices(image: Image, layer: Any, *, flat: bool) -> list[str]:
-    """Return what makes a difference; ``flat`` is whether the viewer shows a plane, not a volume."""
+def region_choices(image: Image, layer: Any, *, flat: bool, chosen: str = WHOLE) -> list[str]:
+    """Return what makes a difference, and what was chosen as long as the image has such parts.
+
+    Parameters
+    ----------
+    image : Image
+        The layer's, at full resolution.
+    layer : napari.layers.Image
+        Where it is shown.
+    flat : bool
+        Whether the viewer shows a plane, not a volume.
+    chosen : str
+        What the user wants. Where the camera stands takes no choice away: the next one must not be of more planes.
+    """
     choices = [WHOLE]
     if prod(image.loop_shape) > 1:
         choices.append(PLANE)
-    if flat and _in_sight(image, layer) is not None:
+    seen = _in_sight(image, layer)
+    if chosen == VISIBLE or (flat and _enough(seen) and not _all_of(image, seen)):
         choices.append(VISIBLE)
     return choices
 
 
-def take_region(choice: str, image: Image, layer: Any, point: Sequence[float]) -> Region:
+def take_region(choice: str, image: Image, layer: Any, point: Sequence[float], *, flat: bool = True) -> Region:
     """Return the part of an image that is asked for now.
 
     Parameters
@@ -55,6 +68,13 @@ def take_region(choice: str, image: Image, layer: Any, point: Sequence[float]) -
         Where it is shown.
     point : sequence of float
         World coordinates of the viewer's sliders.
+    flat : bool
+        Whether the viewer shows a plane, not a volume.
+
+    Raises
+    ------
+    ValueError
+        If a visible region is asked for where there is none, or one too small.
     """
     if choice == WHOLE:
         return Region()
@@ -66,12 +86,24 @@ def take_region(choice: str, image: Image, layer: Any, point: Sequence[float]) -
     name = ", ".join(f"{axis} {part.start}" for axis, part in ranges.items())
     if choice == PLANE:
         return Region(name, ranges)
-    seen = _in_sight(image, layer) or {}
-    return Region(f"{name}, visible".removeprefix(", ") if seen else name, ranges | seen)
+    if not flat:
+        raise ValueError(
+            "what is visible of a plane cannot be told while the viewer shows a volume; switch to 2D, or choose another region"
+        )
+    seen = _in_sight(image, layer)
+    if _all_of(image, seen):
+        return Region(name, ranges)
+    if not _enough(seen):
+        raise ValueError(
+            f"less than {MIN_PLANE_SIDE} rows or columns of the image are in sight; zoom out, or choose another region"
+        )
+    # The results of two places are not those of one.
+    where = ", ".join(f"{axis} {part.start}–{part.stop - 1}" for axis, part in seen.items())
+    return Region(f"{name}, visible {where}".removeprefix(", "), ranges | seen)
 
 
-def _in_sight(image: Image, layer: Any) -> dict[str, slice] | None:
-    """Return the rows and columns in sight; None if it is nearly all, or too little."""
+def _in_sight(image: Image, layer: Any) -> dict[str, slice]:
+    """Return the rows and columns in sight, which may be none."""
     corners = np.asarray(layer.corner_pixels, float)
     if layer.multiscale:
         corners = corners * layer.downsample_factors[layer.data_level][: layer.ndim]
@@ -79,10 +111,17 @@ def _in_sight(image: Image, layer: Any) -> dict[str, slice] | None:
     for axis in "YX":
         place = image.axes.index(axis)
         if place >= corners.shape[1]:
-            return None
+            return {}
         first, last = max(int(corners[0, place]), 0), min(int(np.ceil(corners[1, place])) + 1, image.size(axis))
-        if last - first < MIN_PLANE_SIDE:
-            return None
-        seen[axis] = slice(first, last)
-    share = prod(part.stop - part.start for part in seen.values()) / prod(image.plane_shape)
-    return seen if share < _SHARE else None
+        seen[axis] = slice(first, max(first, last))
+    return seen
+
+
+def _enough(seen: dict[str, slice]) -> bool:
+    """Return whether the network can look at what is in sight."""
+    return bool(seen) and all(part.stop - part.start >= MIN_PLANE_SIDE for part in seen.values())
+
+
+def _all_of(image: Image, seen: dict[str, slice]) -> bool:
+    """Return whether nearly all of the plane is in sight."""
+    return bool(seen) and prod(part.stop - part.start for part in seen.values()) >= _SHARE * prod(image.plane_shape)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from napari_resformer.prediction.result import PredictResult
 
 METADATA_KEY = "napari_resformer"
+_MOST_AT_ONCE = 2**28  # label values read from the disk; nobody here makes planes larger than that without a pyramid
 
 
 @dataclass(frozen=True)
@@ -141,12 +144,12 @@ def labels_data(result: PredictResult, image: Image, model: str, region: str = "
     stored = bool(result.provenance.get("store"))
     mask = result.mask if stored else np.ascontiguousarray(result.mask)
     placed = placed_labels(result.levels if stored else (mask,), image)
-    untouched = [one for one in earlier if _untouched(one)]
     features = _features(result)
     shares = [f"{row['mask class']} {row['pixels'] / sum(result.pixels):.1%}" for _, row in features.iterrows()]
     found = f"Share of the pixels: {', '.join(shares)}." if shares else "No object was found."
     where = f" The mask is in {result.provenance['store']}." if stored else ""
-    told = {"model": model, "region": region, "checksum": None if stored else checksum(mask)}
+    told = {"model": model, "region": region, "checksum": checksum(placed.data if stored else mask)}
+    untouched = [one for one in earlier if _untouched(one)]  # last, so that little time is left to paint in them
     return LabelsData(
         placed, features, result.provenance | {"widget": told}, tuple(untouched),
         f"Done in {result.provenance['seconds']:.1f} s. {found}{where}",
@@ -209,18 +212,34 @@ def _features(result: PredictResult) -> Any:
 
 
 def checksum(data: Any) -> int | None:
-    """Return a number that changes when somebody paints; None for what is no array in memory."""
-    if not isinstance(data, np.ndarray):
+    """Return a number that changes when somebody paints; None for a pyramid, and for what nobody here has made.
+
+    An array on the disk is read a few planes at a time. That takes a while: not for the GUI thread.
+    """
+    if isinstance(data, np.ndarray):
+        once = data[tuple(slice(1) if stride == 0 else slice(None) for stride in data.strides)]
+        return zlib.crc32(np.ascontiguousarray(once).view(np.uint8).data)
+    chunk = getattr(data, "chunksize", None) or getattr(data, "chunks", None)  # dask's, or zarr's
+    if not hasattr(data, "shape") or chunk is None:
         return None
-    once = data[tuple(slice(1) if stride == 0 else slice(None) for stride in data.strides)]
-    return zlib.crc32(np.ascontiguousarray(once).view(np.uint8).data)
+    # Where the store has a chunk for each step, that axis is a loop; the others are a plane, and channels at the most.
+    if prod(size for part, size in zip(chunk, data.shape, strict=True) if part > 1) > _MOST_AT_ONCE:
+        return None
+    steps = (range(size) if part == 1 else (slice(None),) for part, size in zip(chunk, data.shape, strict=True))
+    number = 0
+    for place in product(*steps):
+        number = zlib.crc32(np.ascontiguousarray(data[place]).view(np.uint8).data, number)
+    return number
 
 
 def _untouched(earlier: Earlier) -> bool:
     """Return whether nobody painted in a result: napari does not let anybody paint in a pyramid."""
     if earlier.checksum is None:
         return not isinstance(earlier.data, np.ndarray) and not hasattr(earlier.data, "dtype")
-    return checksum(earlier.data) == earlier.checksum
+    try:
+        return checksum(earlier.data) == earlier.checksum
+    except Exception:  # noqa: BLE001 - a store that was deleted or damaged meanwhile is no fault of the new result
+        return False
 
 
 def earlier_results(layers: Iterable[Any], image_layer: Any, model: str, region: str = "") -> list[Earlier]:
@@ -318,17 +337,19 @@ def geometry(frame: Frame, placed: Placed) -> dict[str, Any]:
 def show_growing(viewer: napari.viewer.Viewer, image_layer: Any, begun: Growing, frame: Frame | None = None) -> Labels:
     """Add the layer of a mask that has just begun, or give back that of the run that goes on; on the GUI thread.
 
-    The parameters are those of :func:`show_result`.
+    Nobody can paint in it until :func:`show_result`, since the run writes over what is painted. The parameters are those
+    of that function.
     """
     told = begun.metadata | {
         "image": begun.metadata["image"] | {"layer": image_layer.name},
         "widget": begun.metadata["widget"] | {"layer_id": str(image_layer.unique_id)},
     }
     before = _of_store(viewer, told["store"])
-    if before is not None:
-        return before  # type: ignore[no-any-return]
-    place = geometry(frame_of(image_layer) if frame is None else frame, begun.placed)
-    return _add(viewer, begun.placed, told, place, None)
+    if before is None:
+        place = geometry(frame_of(image_layer) if frame is None else frame, begun.placed)
+        before = _add(viewer, begun.placed, told, place, None)
+    before.editable = False
+    return before  # type: ignore[no-any-return]
 
 
 def show_result(viewer: napari.viewer.Viewer, image_layer: Any, labels: LabelsData, frame: Frame | None = None) -> Labels:
@@ -364,6 +385,7 @@ def show_result(viewer: napari.viewer.Viewer, image_layer: Any, labels: LabelsDa
         if grown.name.partition(" [")[0] == _name(_told(grown)):  # else the user has given it another
             grown.name = _name(stored)
         grown.features, grown.metadata = labels.features, {METADATA_KEY: stored}
+        grown.editable = not grown.multiscale
         grown.refresh()
         viewer.layers.selection.active = grown
         return grown  # type: ignore[no-any-return]

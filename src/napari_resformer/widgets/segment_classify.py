@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from napari_resformer.widgets.result_layer import (
 )
 from napari_resformer.widgets.scores import ScorePanel, plane_index
 from napari_resformer.widgets.settings import read_settings
+from napari_resformer.widgets.strokes import Strokes
 from napari_resformer.widgets.text import Lines, ScrollingWords
 from napari_resformer.widgets.worker import Job, in_words
 
@@ -69,11 +71,13 @@ class SegmentClassify(JobDock):
         self._entries: dict[str, ModelEntry] = {}
         self._typed: dict[Any, str] = {}  # axes that the user typed, by the layer's id
         self._zooms: dict[Any, str] = {}  # and zooms
+        self._wanted, self._offered = WHOLE, [WHOLE]  # region that the user chose last, regions that there are
         self._watched: Any = None
         self._running_on: Any = None
         self._growing: Any = None  # the layer of a mask that is being made
         self._frame: Frame | None = None  # where the image lay when the run began
         self._changed = False  # whether its layer got other data since
+        self._strokes = Strokes()  # in results that the run may replace
         self._shown: Any = None
         settings = read_settings()
         # Appended one by one, since only then magicgui makes their labels equally wide.
@@ -94,7 +98,7 @@ class SegmentClassify(JobDock):
         self._sight.setInterval(_PLAN_DELAY)
         self._sight.timeout.connect(self._sight_changed)
         self.image.changed.connect(self._image_changed)
-        self.region.changed.connect(self._field_changed)
+        self.region.changed.connect(self._region_changed)
         self.model.changed.connect(self._model_changed)
         self.axes.changed.connect(self._axes_changed)
         self.zoom.changed.connect(self._zoom_changed)
@@ -111,7 +115,7 @@ class SegmentClassify(JobDock):
         if not self._attached:
             return
         layer, model = self.image.value, self.model.value
-        with self.image.changed.blocked(), self.model.changed.blocked():
+        with self.image.changed.blocked(), self.model.changed.blocked(), self.region.changed.blocked():
             super().reset_choices()
             if layer in self.image.choices:
                 self.image.value = layer
@@ -119,6 +123,8 @@ class SegmentClassify(JobDock):
                 self.model.value = model
         if self.image.value is not layer or self._watched is not layer:
             self._image_changed()
+        elif self.region.value != self._wanted:
+            self._offer_regions()
         if self.model.value != model:
             self._model_changed()
 
@@ -173,19 +179,29 @@ class SegmentClassify(JobDock):
         layer = self.image.value if self._attached else None  # the fields are made one after the other
         if layer is None:
             return [WHOLE]
-        try:
-            image = self._named(layer)
-        except (TypeError, ValueError):  # told elsewhere
-            return [WHOLE]
-        return region_choices(image, layer, flat=self._viewer.dims.ndisplay == 2)
+        with suppress(TypeError, ValueError):  # told elsewhere; axes that are half typed take no choice away
+            self._offered = region_choices(self._named(layer), layer, flat=self._flat, chosen=self._wanted)
+        return self._offered
+
+    @property
+    def _flat(self) -> bool:
+        """Whether the viewer shows a plane, not a volume."""
+        return bool(self._viewer.dims.ndisplay == 2)
 
     def _offer_regions(self) -> None:
-        """Offer parts of the image where they make a difference; what was chosen stays chosen while it is offered."""
+        """Offer parts of the image where they make a difference; what the user chose comes back once there is such a part.
+
+        Where there is none, for instance no other plane, the whole layer is no more than that.
+        """
         with self.region.changed.blocked():
-            chosen = self.region.value
             self.region.reset_choices()
-            self.region.value = chosen if chosen in self.region.choices else WHOLE
+            self.region.value = self._wanted if self._wanted in self.region.choices else WHOLE
         self.region.visible = len(self.region.choices) > 1
+
+    def _region_changed(self, chosen: str) -> None:
+        if self._attached:  # else nobody chose: without a viewer there is no choice
+            self._wanted = chosen
+        self._field_changed()
 
     def _sight_later(self, *_: Any) -> None:
         """See what is in sight once the camera rests."""
@@ -319,7 +335,7 @@ class SegmentClassify(JobDock):
             raise ValueError("there is no model. Install the plugin again, or put a model file into your library.")
         image = self._named(layer)
         chosen = self.region.value or WHOLE
-        region = Region() if chosen == WHOLE else take_region(chosen, image, layer, self._viewer.dims.point)
+        region = Region() if chosen == WHOLE else take_region(chosen, image, layer, self._viewer.dims.point, flat=self._flat)
         settings, source = read_settings(), getattr(layer.source, "path", None)
         return Request(
             image, model, self.device.value, settings.tile_size, region, str(source) if source else None,
@@ -337,6 +353,8 @@ class SegmentClassify(JobDock):
         earlier = earlier_results(self._viewer.layers, layer, request.model, request.region.name)
         self._growing = None
         self._watch_run(layer)
+        of_old = {one.layer_id for one in earlier}
+        self._strokes = Strokes(one for one in self._viewer.layers if one.unique_id in of_old)
         self._start(partial(predict_job, request, earlier), f"{request.model}: {layer.name}")
 
     def _on_event(self, event: Any) -> None:
@@ -365,6 +383,7 @@ class SegmentClassify(JobDock):
         """Notice when the layer of a run gets other data; None once the run is over."""
         if self._running_on is not None:
             self._running_on.events.data.disconnect(self._data_changed)
+        self._strokes.stop()
         if layer is not None:
             self._frame, self._changed = frame_of(layer), False
             layer.events.data.connect(self._data_changed)
@@ -397,6 +416,8 @@ class SegmentClassify(JobDock):
         self._refresh.stop()
 
     def _show(self, labels: LabelsData) -> None:
+        kept = tuple(one for one in labels.replaces if one.layer_id not in self._strokes.painted)
+        labels = replace(labels, replaces=kept)
         self._shown = show_result(self._viewer, self._running_on, labels, self._frame if self._changed else None)
         self._show_plane()
         stale = " The image was changed meanwhile: this is the result of what it showed before." if self._changed else ""
