@@ -217,3 +217,18 @@ def test_resume_keeps_what_is_done(tmp_path: Path, model: str, capsys: pytest.Ca
     assert table(tmp_path / "parts") == table(tmp_path / "whole")
     stored = [zarr.open(tmp_path / name / "c_mask.ome.zarr", mode="r")["0"][:] for name in ("parts", "whole")]
     np.testing.assert_array_equal(*stored)
+
+
+def test_images_of_one_name_are_told_apart_in_the_table(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = [Path("A/x.npy"), Path("B/x.npy"), Path("y.npy")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, RNG.integers(0, 255, (70, 60), dtype=np.uint8))
+    assert run(*paths, "--model", model, "-o", "out") == 0
+    first = table(Path("out"))
+    assert [row[0] for row in first] == ["image", str(paths[0]), str(paths[1]), "y.npy"]
+    before = [path.stat().st_mtime_ns for path in sorted(Path("out").glob("*.tif"))]
+    assert run(*paths, "--model", model, "-o", "out", "--resume") == 0
+    assert [path.stat().st_mtime_ns for path in sorted(Path("out").glob("*.tif"))] == before
+    assert table(Path("out")) == first

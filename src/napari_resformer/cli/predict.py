@@ -8,6 +8,7 @@ import io
 import json
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,16 +76,16 @@ def _predict(options: argparse.Namespace) -> int:
     earlier = _read_rows(table, header) if options.resume else []
     rows: list[list[str]] = []
     failed = 0
-    for path, target in zip(options.images, targets, strict=True):
+    for path, label, target in zip(options.images, _labels(options.images), targets, strict=True):
         try:
             image = read_image(path, options.axes, options.pixel_size, 0 if options.channels else model.card.needed_channels)
-            kept = [row for row in earlier if row[0] == path.name] if _names(options.images).count(path.name) == 1 else []
-            rows += _predict_image(model, image, options, path.name, target, kept)
+            kept = [row for row in earlier if row[0] == label]
+            rows += _predict_image(model, image, options, label, target, kept)
         except Exception as error:  # noqa: BLE001 - pixels are decoded on the way; the other images are done all the same
             failed += 1
             if options.debug:
                 traceback.print_exception(error)
-            print(f"napari-resformer: {_named(path, error)}", file=sys.stderr)
+            print(f"napari-resformer: {_named(label, error)}", file=sys.stderr)
             continue
         _write_csv(table, header, rows)  # after each image, so that a run that is cut off can go on
     if rows:
@@ -150,13 +151,15 @@ def _run_plan(model: Model, plan: Any, name: str, *, out: Path | None, overwrite
     raise AssertionError("a prediction ends with its result")
 
 
-def _named(path: Path, error: Exception) -> str:
+def _named(label: str, error: Exception) -> str:
     text = one_line(error)
-    return text if path.name in text else f"{path.name}: {text}"
+    return text if label in text else f"{label}: {text}"
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    return [path.name for path in paths]
+def _labels(images: Sequence[Path]) -> list[str]:
+    """Return what each image is called in table and messages: its file name, or its path where several have that name."""
+    names = Counter(path.name for path in images)
+    return [path.name if names[path.name] == 1 else str(path) for path in images]
 
 
 def _mask_paths(images: Sequence[Path], folder: Path) -> list[Path]:
