@@ -232,3 +232,50 @@ def test_images_of_one_name_are_told_apart_in_the_table(tmp_path: Path, model: s
     assert run(*paths, "--model", model, "-o", "out", "--resume") == 0
     assert [path.stat().st_mtime_ns for path in sorted(Path("out").glob("*.tif"))] == before
     assert table(Path("out")) == first
+
+
+def test_resume_drops_no_row_of_an_earlier_run(
+    tmp_path: Path, model: str, random_model: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_resformer.model.file import Model
+    from napari_resformer.prediction import job
+
+    paths = [tmp_path / f"{name}.npy" for name in "abcd"]
+    for path in paths:
+        np.save(path, RNG.integers(0, 255, (70, 60), dtype=np.uint8))
+    a, b, c, d = paths
+    out = tmp_path / "out"
+    options = ["--model", model, "-o", out]
+    assert run(a, b, c, *options) == 0
+    first = table(out)
+    assert run(d, *options, "--resume") == 0
+    assert table(out)[:4] == first
+    assert [row[0] for row in table(out)[4:]] == ["d.npy"]
+
+    whole = table(out)
+    (out / "a_mask.tif").unlink()  # to be done anew, while b fails and the run is cut off before c
+    np.save(b, np.full((70, 60), np.nan))
+    real = job.run_plan
+
+    def cut_off(model: Any, plan: Any, **rest: Any) -> Any:
+        if plan.image.name == "c":
+            raise KeyboardInterrupt
+        return real(model, plan, **rest)
+
+    (out / "c_mask.tif").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "run_plan", cut_off)
+        assert run(a, b, c, *options, "--resume") == 130
+    assert table(out) == whole
+
+    card = random_model.card.model_copy(update={"image_classes": ("d", "e", "f")})
+    other = Model(card, random_model.network).save(tmp_path / "other.safetensors")
+    capsys.readouterr()
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    np.save(tmp_path / "new.npy", np.eye(64))
+    assert run(tmp_path / "new.npy", "--model", other, "-o", out, "--resume") == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert "image,plane,predicted,a,b,c" in said[0]
+    assert "image,plane,predicted,d,e,f" in said[0]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before

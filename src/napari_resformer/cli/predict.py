@@ -73,14 +73,12 @@ def _predict(options: argparse.Namespace) -> int:
     if not options.resume:
         refuse_existing([table, *targets], overwrite=options.overwrite)
     header = ["image", "plane", "predicted", *model.card.image_classes]
-    earlier = _read_rows(table, header) if options.resume else []
-    rows: list[list[str]] = []
+    rows = _read_rows(table, header) if options.resume else {}
     failed = 0
     for path, label, target in zip(options.images, _labels(options.images), targets, strict=True):
         try:
             image = read_image(path, options.axes, options.pixel_size, 0 if options.channels else model.card.needed_channels)
-            kept = [row for row in earlier if row[0] == label]
-            rows += _predict_image(model, image, options, label, target, kept)
+            rows[label] = _predict_image(model, image, options, label, target, rows.get(label, []))  # in their old place
         except Exception as error:  # noqa: BLE001 - pixels are decoded on the way; the other images are done all the same
             failed += 1
             if options.debug:
@@ -88,7 +86,7 @@ def _predict(options: argparse.Namespace) -> int:
             print(f"napari-resformer: {_named(label, error)}", file=sys.stderr)
             continue
         _write_csv(table, header, rows)  # after each image, so that a run that is cut off can go on
-    if rows:
+    if failed < len(options.images):
         print(
             f"{len(options.images) - failed} of {len(options.images)} image(s) done; "
             f"masks and {table.name} are in {options.output}"
@@ -200,21 +198,33 @@ def _score_rows(name: str, result: PredictResult) -> list[list[str]]:
     return rows
 
 
-def _read_rows(path: Path, header: list[str]) -> list[list[str]]:
-    """Return the rows of a table that an earlier run left; none where there is none with this header."""
+def _read_rows(path: Path, header: list[str]) -> dict[str, list[list[str]]]:
+    """Return the rows of a table that an earlier run left, by image; a table that rows cannot be added to is refused."""
     if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        first, *rows = list(csv.reader(file)) or [[]]
-    return rows if first == header else []
+        return {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # a spreadsheet may have put a mark in front
+            first, *rest = [row for row in csv.reader(file) if row] or [header]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} cannot be read as a table ({error}); move it, or choose another place") from error
+    if first != header:
+        raise ValueError(
+            f"{path} has the columns {','.join(first)}, those of this model are {','.join(header)}; choose another place for "
+            "its results, or add --overwrite in place of --resume"
+        )
+    rows: dict[str, list[list[str]]] = {}
+    for row in rest:
+        rows.setdefault(row[0], []).append(row)
+    return rows
 
 
-def _write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:
+def _write_csv(path: Path, header: list[str], rows: dict[str, list[list[str]]]) -> None:
     from napari_resformer.atomic import atomic_write
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    for of_image in rows.values():
+        writer.writerows(of_image)
     with atomic_write(path) as file:
         file.write(text.getvalue().encode())
