@@ -219,6 +219,37 @@ def test_resume_keeps_what_is_done(tmp_path: Path, model: str, capsys: pytest.Ca
     np.testing.assert_array_equal(*stored)
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_resume_keeps_the_tile_that_nobody_chose(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    path, out = tmp_path / "a.npy", tmp_path / "out"
+    np.save(path, RNG.integers(0, 255, (300, 200), dtype=np.uint8))
+    if large:
+        monkeypatch.setattr("napari_resformer.prediction.plan.LARGE_MASK", 1000)
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_resformer.prediction.plan.DEFAULT_TILE", 64)
+        if large:  # cut off once the mask is whole in its store
+
+            def cut_off(*_: Any) -> None:
+                raise KeyboardInterrupt
+
+            with monkeypatch.context() as inner:
+                inner.setattr("napari_resformer.images.writing.write_mask", cut_off)
+                assert run(path, "--model", model, "-o", out) == 130
+        else:
+            assert run(path, "--model", model, "-o", out) == 0
+    for _ in range(2):
+        assert run(path, "--model", model, "-o", out, "--resume") == 0
+    capsys.readouterr()
+    assert run(path, "--model", model, "-o", out, "--resume", "--tile", 1024) == 1
+    assert "tile was 64, is 1024" in capsys.readouterr().err
+    (out / "scores.csv").unlink()  # done anew, and as before
+    mask = tifffile.imread(out / "a_mask.tif")
+    assert run(path, "--model", model, "-o", out, "--resume") == 0
+    np.testing.assert_array_equal(tifffile.imread(out / "a_mask.tif"), mask)
+
+
 def test_images_of_one_name_are_told_apart_in_the_table(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     paths = [Path("A/x.npy"), Path("B/x.npy"), Path("y.npy")]

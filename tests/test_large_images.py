@@ -279,6 +279,23 @@ def test_what_an_image_was_made_of_is_known_after_a_few_blocks(random_model) -> 
     assert 0 < counted.read - before <= 3 * 9 * 128**2
 
 
+def test_a_tile_that_nobody_chose_is_kept(random_model, tmp_path, monkeypatch) -> None:
+    """Memory may be short, or not, when a run goes on."""
+    image, out = smooth((300, 200)), tmp_path / "mask.zarr"
+    options: dict[str, Any] = {"out": out, "resume": True, "device": "cpu"}
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_resformer.prediction.plan.DEFAULT_TILE", 64)
+        whole = nr.predict(random_model, image, device="cpu")
+        cancelled(nr.iter_predict(random_model, image, **options), 5)
+    assert make_plan(random_model.card, from_array(image, "YX"), device="cpu").tile != 64
+    with pytest.raises(ValueError, match="tile was 64, is 1024"):
+        nr.predict(random_model, image, tile=1024, **options)
+    result = nr.predict(random_model, image, **options)
+    assert result.provenance["settings"]["tile"] == 64
+    np.testing.assert_array_equal(result.mask[:], whole.mask)
+    assert nr.predict(random_model, image, **options).pixels == whole.pixels  # it has ended
+
+
 def replace_name(model: Model, name: str) -> Any:
     return model.card.model_copy(update={"name": name})
 

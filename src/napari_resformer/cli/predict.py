@@ -102,35 +102,45 @@ def _predict_image(
     import shutil
     from math import prod
 
-    from napari_resformer.images.writing import read_note, write_mask
+    from napari_resformer.images.writing import write_mask
     from napari_resformer.prediction.fingerprint import differences, fingerprint
-    from napari_resformer.prediction.plan import LARGE_MASK, make_plan
+    from napari_resformer.prediction.plan import LARGE_MASK, make_plan, with_tile
+    from napari_resformer.prediction.store import earlier_tile
 
     plan = make_plan(
         model.card, image, channels=options.channels, device=options.device, tile=options.tile, zoom=options.zoom
     )  # fmt: skip
     if target.suffix == ".zarr":
         return _score_rows(name, _run_plan(model, plan, name, out=target, overwrite=options.overwrite, resume=options.resume))
-    made_of = fingerprint(model, plan)
+    store = target.with_name(f".{target.stem}.zarr") if prod(plan.image.mask_shape) > LARGE_MASK else None
     if options.resume and target.exists():
-        try:
-            changed = differences(json.loads(read_note(target)), made_of)
-        except (ValueError, AttributeError) as error:
-            raise ValueError(
-                f"{target} was not made by this program; move it, or add --overwrite in place of --resume"
-            ) from error
-        if changed:
+        earlier = _note(target)
+        plan = with_tile(plan, earlier.get("tile"))
+        if changed := differences(earlier, fingerprint(model, plan)):
             raise ValueError(f"{target} was made of something else: {changed}; add --overwrite in place of --resume")
         if kept:
             return kept
-    store = None
-    if prod(plan.image.mask_shape) > LARGE_MASK:
-        store = target.with_name(f".{target.stem}.zarr")
+    elif options.resume and store is not None:
+        plan = with_tile(plan, earlier_tile(store))
+    made_of = fingerprint(model, plan)  # with the tile that an earlier run had, as the mask will be
     result = _run_plan(model, plan, name, out=store, overwrite=not options.resume, resume=options.resume)
     write_mask(result.mask, plan.image, target, json.dumps(made_of))
     if store is not None:
         shutil.rmtree(store)
     return _score_rows(name, result)
+
+
+def _note(mask: Path) -> dict[str, Any]:
+    """Return what a finished mask was made of."""
+    from napari_resformer.images.writing import read_note
+
+    try:
+        note = json.loads(read_note(mask))
+    except ValueError:
+        note = None
+    if not isinstance(note, dict):
+        raise ValueError(f"{mask} was not made by this program; move it, or add --overwrite in place of --resume")
+    return note
 
 
 def _run_plan(model: Model, plan: Any, name: str, *, out: Path | None, overwrite: bool, resume: bool) -> PredictResult:
