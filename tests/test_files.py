@@ -75,6 +75,50 @@ def test_tiff_tells_axes_and_pixel_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("shape", "options", "offered", "axes"),
+    [
+        ((5, 40, 48, 3), {}, "ZYXC, TYXC", "TYXC"),
+        ((2, 40, 48, 3), {"metadata": None}, "ZYXC, TYXC", "zyxc"),
+        ((5, 40, 48, 3), {"imagej": True}, "ZYXC, TYXC", "PYXC"),
+        ((2, 5, 40, 48, 3), {}, "TZYXC", "PTYXC"),
+        ((5, 3, 40, 48), {"planarconfig": "separate"}, "ZCYX, TCYX", "TCYX"),
+    ],
+)
+def test_colour_stacks_in_tiff_ask_for_other_axes(tmp_path: Path, shape: Any, options: Any, offered: str, axes: str) -> None:
+    pixels = RNG.integers(0, 255, shape, dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", **options)
+    with pytest.raises(ValueError, match=f"ambiguous.*for instance {offered}$"):
+        read_image(tmp_path / "a.tif")
+    image = read_image(tmp_path / "a.tif", axes)
+    assert (image.axes, image.rgb, image.channels) == (axes.upper(), True, 3)
+    np.testing.assert_array_equal(image.data, pixels)
+
+
+def test_samples_in_tiff_are_channels_and_colour_where_the_file_says_so(tmp_path: Path) -> None:
+    planar = RNG.integers(0, 255, (3, 40, 48), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "planar.tif", planar, photometric="rgb", planarconfig="separate")
+    image = read_image(tmp_path / "planar.tif")
+    assert (image.axes, image.rgb) == ("CYX", True)
+    assert not read_image(tmp_path / "planar.tif", "TYX").rgb
+    tifffile.imwrite(tmp_path / "stains.tif", planar, photometric="minisblack", planarconfig="separate")
+    image = read_image(tmp_path / "stains.tif")
+    assert (image.axes, image.rgb) == ("CYX", False)
+    tifffile.imwrite(tmp_path / "two.tif", STACK[0, :, :2].transpose(0, 2, 3, 1), photometric="minisblack", planarconfig="contig")
+    assert read_image(tmp_path / "two.tif", needed_channels=2).axes == "ZYXC"  # there the model settles it, as elsewhere
+    tifffile.imwrite(tmp_path / "one.tif", planar.transpose(1, 2, 0)[np.newaxis], photometric="rgb")
+    image = read_image(tmp_path / "one.tif")
+    assert (image.axes, image.rgb) == ("PYXC", True)
+
+
+@pytest.mark.parametrize("size", [0, -1.0, "INF"])
+def test_a_pixel_size_that_is_none_is_unknown(tmp_path: Path, size: Any) -> None:
+    sizes = {"PhysicalSizeX": size, "PhysicalSizeY": 0.5, "PhysicalSizeZ": size}
+    tifffile.imwrite(tmp_path / "a.ome.tif", STACK, metadata={"axes": "TZCYX"} | sizes)
+    image = read_image(tmp_path / "a.ome.tif")
+    assert (image.pixel_size, image.z_step) == (None, None)
+
+
+@pytest.mark.parametrize(
     ("unit", "size"),
     [("µm", 1), ("\u03bcm", 1), ("um", 1), ("NM", 1e-3), ("micrometer", 1), ("mm", 1e3), ("pixel", None), ("", None)],
 )
