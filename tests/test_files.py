@@ -75,6 +75,50 @@ def test_tiff_tells_axes_and_pixel_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("shape", "options", "offered", "axes"),
+    [
+        ((5, 40, 48, 3), {}, "ZYXC, TYXC", "TYXC"),
+        ((2, 40, 48, 3), {"metadata": None}, "ZYXC, TYXC", "zyxc"),
+        ((5, 40, 48, 3), {"imagej": True}, "ZYXC, TYXC", "PYXC"),
+        ((2, 5, 40, 48, 3), {}, "TZYXC", "PTYXC"),
+        ((5, 3, 40, 48), {"planarconfig": "separate"}, "ZCYX, TCYX", "TCYX"),
+    ],
+)
+def test_colour_stacks_in_tiff_ask_for_other_axes(tmp_path: Path, shape: Any, options: Any, offered: str, axes: str) -> None:
+    pixels = RNG.integers(0, 255, shape, dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", **options)
+    with pytest.raises(ValueError, match=f"ambiguous.*for instance {offered}$"):
+        read_image(tmp_path / "a.tif")
+    image = read_image(tmp_path / "a.tif", axes)
+    assert (image.axes, image.rgb, image.channels) == (axes.upper(), True, 3)
+    np.testing.assert_array_equal(image.data, pixels)
+
+
+def test_samples_in_tiff_are_channels_and_colour_where_the_file_says_so(tmp_path: Path) -> None:
+    planar = RNG.integers(0, 255, (3, 40, 48), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "planar.tif", planar, photometric="rgb", planarconfig="separate")
+    image = read_image(tmp_path / "planar.tif")
+    assert (image.axes, image.rgb) == ("CYX", True)
+    assert not read_image(tmp_path / "planar.tif", "TYX").rgb
+    tifffile.imwrite(tmp_path / "stains.tif", planar, photometric="minisblack", planarconfig="separate")
+    image = read_image(tmp_path / "stains.tif")
+    assert (image.axes, image.rgb) == ("CYX", False)
+    tifffile.imwrite(tmp_path / "two.tif", STACK[0, :, :2].transpose(0, 2, 3, 1), photometric="minisblack", planarconfig="contig")
+    assert read_image(tmp_path / "two.tif", needed_channels=2).axes == "ZYXC"  # there the model settles it, as elsewhere
+    tifffile.imwrite(tmp_path / "one.tif", planar.transpose(1, 2, 0)[np.newaxis], photometric="rgb")
+    image = read_image(tmp_path / "one.tif")
+    assert (image.axes, image.rgb) == ("PYXC", True)
+
+
+@pytest.mark.parametrize("size", [0, -1.0, "INF"])
+def test_a_pixel_size_that_is_none_is_unknown(tmp_path: Path, size: Any) -> None:
+    sizes = {"PhysicalSizeX": size, "PhysicalSizeY": 0.5, "PhysicalSizeZ": size}
+    tifffile.imwrite(tmp_path / "a.ome.tif", STACK, metadata={"axes": "TZCYX"} | sizes)
+    image = read_image(tmp_path / "a.ome.tif")
+    assert (image.pixel_size, image.z_step) == (None, None)
+
+
+@pytest.mark.parametrize(
     ("unit", "size"),
     [("µm", 1), ("\u03bcm", 1), ("um", 1), ("NM", 1e-3), ("micrometer", 1), ("mm", 1e3), ("pixel", None), ("", None)],
 )
@@ -217,3 +261,96 @@ def test_resume_keeps_what_is_done(tmp_path: Path, model: str, capsys: pytest.Ca
     assert table(tmp_path / "parts") == table(tmp_path / "whole")
     stored = [zarr.open(tmp_path / name / "c_mask.ome.zarr", mode="r")["0"][:] for name in ("parts", "whole")]
     np.testing.assert_array_equal(*stored)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_resume_keeps_the_tile_that_nobody_chose(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    path, out = tmp_path / "a.npy", tmp_path / "out"
+    np.save(path, RNG.integers(0, 255, (300, 200), dtype=np.uint8))
+    if large:
+        monkeypatch.setattr("napari_resformer.prediction.plan.LARGE_MASK", 1000)
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_resformer.prediction.plan.DEFAULT_TILE", 64)
+        if large:  # cut off once the mask is whole in its store
+
+            def cut_off(*_: Any) -> None:
+                raise KeyboardInterrupt
+
+            with monkeypatch.context() as inner:
+                inner.setattr("napari_resformer.images.writing.write_mask", cut_off)
+                assert run(path, "--model", model, "-o", out) == 130
+        else:
+            assert run(path, "--model", model, "-o", out) == 0
+    for _ in range(2):
+        assert run(path, "--model", model, "-o", out, "--resume") == 0
+    capsys.readouterr()
+    assert run(path, "--model", model, "-o", out, "--resume", "--tile", 1024) == 1
+    assert "tile was 64, is 1024" in capsys.readouterr().err
+    (out / "scores.csv").unlink()  # done anew, and as before
+    mask = tifffile.imread(out / "a_mask.tif")
+    assert run(path, "--model", model, "-o", out, "--resume") == 0
+    np.testing.assert_array_equal(tifffile.imread(out / "a_mask.tif"), mask)
+
+
+def test_images_of_one_name_are_told_apart_in_the_table(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = [Path("A/x.npy"), Path("B/x.npy"), Path("y.npy")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, RNG.integers(0, 255, (70, 60), dtype=np.uint8))
+    assert run(*paths, "--model", model, "-o", "out") == 0
+    first = table(Path("out"))
+    assert [row[0] for row in first] == ["image", str(paths[0]), str(paths[1]), "y.npy"]
+    before = [path.stat().st_mtime_ns for path in sorted(Path("out").glob("*.tif"))]
+    assert run(*paths, "--model", model, "-o", "out", "--resume") == 0
+    assert [path.stat().st_mtime_ns for path in sorted(Path("out").glob("*.tif"))] == before
+    assert table(Path("out")) == first
+
+
+def test_resume_drops_no_row_of_an_earlier_run(
+    tmp_path: Path, model: str, random_model: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_resformer.model.file import Model
+    from napari_resformer.prediction import job
+
+    paths = [tmp_path / f"{name}.npy" for name in "abcd"]
+    for path in paths:
+        np.save(path, RNG.integers(0, 255, (70, 60), dtype=np.uint8))
+    a, b, c, d = paths
+    out = tmp_path / "out"
+    options = ["--model", model, "-o", out]
+    assert run(a, b, c, *options) == 0
+    first = table(out)
+    assert run(d, *options, "--resume") == 0
+    assert table(out)[:4] == first
+    assert [row[0] for row in table(out)[4:]] == ["d.npy"]
+
+    whole = table(out)
+    (out / "a_mask.tif").unlink()  # to be done anew, while b fails and the run is cut off before c
+    np.save(b, np.full((70, 60), np.nan))
+    real = job.run_plan
+
+    def cut_off(model: Any, plan: Any, **rest: Any) -> Any:
+        if plan.image.name == "c":
+            raise KeyboardInterrupt
+        return real(model, plan, **rest)
+
+    (out / "c_mask.tif").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "run_plan", cut_off)
+        assert run(a, b, c, *options, "--resume") == 130
+    assert table(out) == whole
+
+    card = random_model.card.model_copy(update={"image_classes": ("d", "e", "f")})
+    other = Model(card, random_model.network).save(tmp_path / "other.safetensors")
+    capsys.readouterr()
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    np.save(tmp_path / "new.npy", np.eye(64))
+    assert run(tmp_path / "new.npy", "--model", other, "-o", out, "--resume") == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert "image,plane,predicted,a,b,c" in said[0]
+    assert "image,plane,predicted,d,e,f" in said[0]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before

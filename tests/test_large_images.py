@@ -20,6 +20,7 @@ from napari_resformer.images.image import from_array
 from napari_resformer.images.resample import Grid
 from napari_resformer.model.file import Model
 from napari_resformer.network import ResFormer
+from napari_resformer.prediction.fingerprint import fingerprint
 from napari_resformer.prediction.plan import HALO, make_plan
 
 
@@ -240,6 +241,59 @@ def test_other_settings_are_refused_by_name(random_model, tmp_path) -> None:
     with pytest.raises(ValueError, match="was not made by a run that can be resumed"):
         nr.predict(random_model, image, out=tmp_path / "foreign.zarr", resume=True, device="cpu")
     nr.predict(random_model, image * 2, out=out, tile=64, overwrite=True, device="cpu")
+
+
+@pytest.mark.parametrize("changed", ["first", "middle", "last", "large"])
+def test_another_image_of_the_same_brightness_is_refused(random_model, tmp_path, changed: str, monkeypatch) -> None:
+    """Whatever its pixels are read from, and NaN among them."""
+    image = smooth((5, 64, 72)) if changed != "large" else smooth((1, 400, 500))
+    image = image.astype(np.float32)
+    image[0, 30, 30] = np.nan
+    if changed == "large":
+        monkeypatch.setattr("napari_resformer.prediction.fingerprint._WHOLE_VALUES", 1000)
+    options: dict[str, Any] = {"axes": "ZYX", "tile": 64, "device": "cpu", "out": tmp_path / "mask.zarr", "resume": True}
+    whole = nr.predict(random_model, image, **options)
+    zarr.save_array(tmp_path / "image.zarr", image)
+    for same in (zarr.open(tmp_path / "image.zarr", mode="r"), dask.array.from_array(image, chunks=(1, 32, 32))):
+        assert nr.predict(random_model, same, **options).pixels == whole.pixels
+    other = image.copy()
+    plane = {"first": 0, "middle": 2, "last": 4, "large": 0}[changed]
+    other[plane] = other[plane, ::-1]
+    with pytest.raises(ValueError, match="asked for: pixels are those of another image;"):
+        nr.predict(random_model, other, **options)
+
+
+def test_what_an_image_was_made_of_is_known_after_a_few_blocks(random_model) -> None:
+    class Counted:
+        shape, dtype, ndim, read = (20, 30_000, 30_000), np.dtype(np.uint16), 3, 0
+
+        def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
+            rows, columns = (len(range(*part.indices(30_000))) for part in key[1:])
+            self.read += rows * columns
+            return np.arange(rows * columns, dtype=np.uint16).reshape(rows, columns)
+
+    counted = Counted()
+    plan = make_plan(random_model.card, from_array(counted, "ZYX"), device="cpu", tile=64)
+    before = counted.read
+    fingerprint(random_model, plan)
+    assert 0 < counted.read - before <= 3 * 9 * 128**2
+
+
+def test_a_tile_that_nobody_chose_is_kept(random_model, tmp_path, monkeypatch) -> None:
+    """Memory may be short, or not, when a run goes on."""
+    image, out = smooth((300, 200)), tmp_path / "mask.zarr"
+    options: dict[str, Any] = {"out": out, "resume": True, "device": "cpu"}
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_resformer.prediction.plan.DEFAULT_TILE", 64)
+        whole = nr.predict(random_model, image, device="cpu")
+        cancelled(nr.iter_predict(random_model, image, **options), 5)
+    assert make_plan(random_model.card, from_array(image, "YX"), device="cpu").tile != 64
+    with pytest.raises(ValueError, match="tile was 64, is 1024"):
+        nr.predict(random_model, image, tile=1024, **options)
+    result = nr.predict(random_model, image, **options)
+    assert result.provenance["settings"]["tile"] == 64
+    np.testing.assert_array_equal(result.mask[:], whole.mask)
+    assert nr.predict(random_model, image, **options).pixels == whole.pixels  # it has ended
 
 
 def replace_name(model: Model, name: str) -> Any:

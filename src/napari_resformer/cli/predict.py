@@ -8,6 +8,7 @@ import io
 import json
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,22 +73,20 @@ def _predict(options: argparse.Namespace) -> int:
     if not options.resume:
         refuse_existing([table, *targets], overwrite=options.overwrite)
     header = ["image", "plane", "predicted", *model.card.image_classes]
-    earlier = _read_rows(table, header) if options.resume else []
-    rows: list[list[str]] = []
+    rows = _read_rows(table, header) if options.resume else {}
     failed = 0
-    for path, target in zip(options.images, targets, strict=True):
+    for path, label, target in zip(options.images, _labels(options.images), targets, strict=True):
         try:
             image = read_image(path, options.axes, options.pixel_size, 0 if options.channels else model.card.needed_channels)
-            kept = [row for row in earlier if row[0] == path.name] if _names(options.images).count(path.name) == 1 else []
-            rows += _predict_image(model, image, options, path.name, target, kept)
+            rows[label] = _predict_image(model, image, options, label, target, rows.get(label, []))  # in their old place
         except Exception as error:  # noqa: BLE001 - pixels are decoded on the way; the other images are done all the same
             failed += 1
             if options.debug:
                 traceback.print_exception(error)
-            print(f"napari-resformer: {_named(path, error)}", file=sys.stderr)
+            print(f"napari-resformer: {_named(label, error)}", file=sys.stderr)
             continue
         _write_csv(table, header, rows)  # after each image, so that a run that is cut off can go on
-    if rows:
+    if failed < len(options.images):
         print(
             f"{len(options.images) - failed} of {len(options.images)} image(s) done; "
             f"masks and {table.name} are in {options.output}"
@@ -103,35 +102,45 @@ def _predict_image(
     import shutil
     from math import prod
 
-    from napari_resformer.images.writing import read_note, write_mask
+    from napari_resformer.images.writing import write_mask
     from napari_resformer.prediction.fingerprint import differences, fingerprint
-    from napari_resformer.prediction.plan import LARGE_MASK, make_plan
+    from napari_resformer.prediction.plan import LARGE_MASK, make_plan, with_tile
+    from napari_resformer.prediction.store import earlier_tile
 
     plan = make_plan(
         model.card, image, channels=options.channels, device=options.device, tile=options.tile, zoom=options.zoom
     )  # fmt: skip
     if target.suffix == ".zarr":
         return _score_rows(name, _run_plan(model, plan, name, out=target, overwrite=options.overwrite, resume=options.resume))
-    made_of = fingerprint(model, plan)
+    store = target.with_name(f".{target.stem}.zarr") if prod(plan.image.mask_shape) > LARGE_MASK else None
     if options.resume and target.exists():
-        try:
-            changed = differences(json.loads(read_note(target)), made_of)
-        except (ValueError, AttributeError) as error:
-            raise ValueError(
-                f"{target} was not made by this program; move it, or add --overwrite in place of --resume"
-            ) from error
-        if changed:
+        earlier = _note(target)
+        plan = with_tile(plan, earlier.get("tile"))
+        if changed := differences(earlier, fingerprint(model, plan)):
             raise ValueError(f"{target} was made of something else: {changed}; add --overwrite in place of --resume")
         if kept:
             return kept
-    store = None
-    if prod(plan.image.mask_shape) > LARGE_MASK:
-        store = target.with_name(f".{target.stem}.zarr")
+    elif options.resume and store is not None:
+        plan = with_tile(plan, earlier_tile(store))
+    made_of = fingerprint(model, plan)  # with the tile that an earlier run had, as the mask will be
     result = _run_plan(model, plan, name, out=store, overwrite=not options.resume, resume=options.resume)
     write_mask(result.mask, plan.image, target, json.dumps(made_of))
     if store is not None:
         shutil.rmtree(store)
     return _score_rows(name, result)
+
+
+def _note(mask: Path) -> dict[str, Any]:
+    """Return what a finished mask was made of."""
+    from napari_resformer.images.writing import read_note
+
+    try:
+        note = json.loads(read_note(mask))
+    except ValueError:
+        note = None
+    if not isinstance(note, dict):
+        raise ValueError(f"{mask} was not made by this program; move it, or add --overwrite in place of --resume")
+    return note
 
 
 def _run_plan(model: Model, plan: Any, name: str, *, out: Path | None, overwrite: bool, resume: bool) -> PredictResult:
@@ -150,13 +159,15 @@ def _run_plan(model: Model, plan: Any, name: str, *, out: Path | None, overwrite
     raise AssertionError("a prediction ends with its result")
 
 
-def _named(path: Path, error: Exception) -> str:
+def _named(label: str, error: Exception) -> str:
     text = one_line(error)
-    return text if path.name in text else f"{path.name}: {text}"
+    return text if label in text else f"{label}: {text}"
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    return [path.name for path in paths]
+def _labels(images: Sequence[Path]) -> list[str]:
+    """Return what each image is called in table and messages: its file name, or its path where several have that name."""
+    names = Counter(path.name for path in images)
+    return [path.name if names[path.name] == 1 else str(path) for path in images]
 
 
 def _mask_paths(images: Sequence[Path], folder: Path) -> list[Path]:
@@ -197,21 +208,33 @@ def _score_rows(name: str, result: PredictResult) -> list[list[str]]:
     return rows
 
 
-def _read_rows(path: Path, header: list[str]) -> list[list[str]]:
-    """Return the rows of a table that an earlier run left; none where there is none with this header."""
+def _read_rows(path: Path, header: list[str]) -> dict[str, list[list[str]]]:
+    """Return the rows of a table that an earlier run left, by image; a table that rows cannot be added to is refused."""
     if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        first, *rows = list(csv.reader(file)) or [[]]
-    return rows if first == header else []
+        return {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # a spreadsheet may have put a mark in front
+            first, *rest = [row for row in csv.reader(file) if row] or [header]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} cannot be read as a table ({error}); move it, or choose another place") from error
+    if first != header:
+        raise ValueError(
+            f"{path} has the columns {','.join(first)}, those of this model are {','.join(header)}; choose another place for "
+            "its results, or add --overwrite in place of --resume"
+        )
+    rows: dict[str, list[list[str]]] = {}
+    for row in rest:
+        rows.setdefault(row[0], []).append(row)
+    return rows
 
 
-def _write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:
+def _write_csv(path: Path, header: list[str], rows: dict[str, list[list[str]]]) -> None:
     from napari_resformer.atomic import atomic_write
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    for of_image in rows.values():
+        writer.writerows(of_image)
     with atomic_write(path) as file:
         file.write(text.getvalue().encode())

@@ -124,6 +124,41 @@ def axes_choices(shape: Sequence[int], *, rgb: bool = False) -> tuple[str, ...]:
     }.get(len(shape), ())
 
 
+def explained_axes(axes: str, shape: Sequence[int], channels: int = 0) -> str:
+    """Return axes of which a file explains some only; each ``?`` of length 1 is named, of a longer one the user is asked.
+
+    Parameters
+    ----------
+    axes : str
+        One letter a dimension, or ``?``.
+    shape : sequence of int
+        Shape of the array.
+    channels : int
+        As in :func:`guess_axes`: what the model needs may settle the others.
+
+    Raises
+    ------
+    ValueError
+        If a longer dimension is not explained; the message names the choices.
+    """
+    settled = _around_channels(tuple(shape), channels) if "?" in axes and channels > 1 else ""
+    if settled and settled.find("C") == axes.find("C"):
+        return settled
+    free = [axis for axis in "ZTP" if axis not in axes]
+    unknown = [place for place, axis in enumerate(axes) if axis == "?"]
+    letters = list(axes)
+    if len(unknown) <= len(free) and all(shape[place] == 1 for place in unknown):
+        for place in unknown:
+            letters[place] = free.pop()
+        return "".join(letters)
+    choices = []
+    for names in free[:2] if len(unknown) == 1 else ["".join(reversed(free[: len(unknown)]))]:
+        for place, name in zip(unknown, names, strict=False):
+            letters[place] = name
+        choices.append("".join(letters))
+    raise ValueError(_ambiguous(tuple(shape), [choice for choice in choices if "?" not in choice]))
+
+
 def _ambiguous(shape: tuple[int, ...], choices: Sequence[str]) -> str:
     offer = f", for instance {', '.join(choices)}" if choices else ""
     return (

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_resformer.images.axes import check_axes, explained_axes
 from napari_resformer.images.found import Found
 from napari_resformer.images.image import Image, PixelSize, from_array
 from napari_resformer.images.ome_zarr import is_zarr, read_zarr
@@ -52,8 +53,11 @@ def read_image(path: str | Path, axes: str | None = None, pixel_size: PixelSize 
     except Exception as error:  # a damaged file makes its decoder raise anything, zlib's own errors among them
         said = str(error) or type(error).__name__
         raise ValueError(f"{path.name} cannot be read as an image: {said}") from error
+    shape = found.levels[0].shape
+    told = check_axes(axes, shape) if axes else explained_axes(found.axes, shape, needed_channels) if found.axes else None
+    rgb = True if told and found.colour is not None and told.find("C") == found.colour else None
     return from_array(
-        found.levels[0], axes or found.axes, name=image_stem(path), pixel_size=pixel_size or found.pixel_size,
+        found.levels[0], told, name=image_stem(path), pixel_size=pixel_size or found.pixel_size, rgb=rgb,
         z_step=found.z_step, channel_names=found.channel_names, pyramid=found.levels, needed_channels=needed_channels,
     )  # fmt: skip
 

@@ -98,7 +98,7 @@ class Image:
         return replace(self, data=self.pyramid[level], level=level, pixel_size=size, z_step=step)
 
     def part(self, ranges: Mapping[str, slice]) -> Image:
-        """Return a part of the image; nothing is read, and it has no pyramid.
+        """Return a part of the image; nothing is read, and pyramid and level stay those of the whole.
 
         Parameters
         ----------

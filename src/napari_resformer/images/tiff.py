@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ LAZY_BYTES = 2**28
 """A larger image is not read into memory as a whole."""
 
 _FROM_TIFFFILE = {"S": "C", "I": "P", "Q": "P", "R": "P"}
+_COLOURS = (2, 6)
+"""RGB and YCbCr: photometric interpretations whose samples are red, green and blue once they are decoded."""
 
 
 def read_tiff(path: Path) -> Found:
@@ -28,6 +31,8 @@ def read_tiff(path: Path) -> Found:
         known = set(axes) <= set(AXES) and len(set(axes)) == len(axes)
         # tifffile calls an unexplained leading axis Q or I; only named axes are more than a guess. OME explains them.
         named = known and (series.kind == "ome" or not set(series.axes) & set("QIR"))
+        samples = series.axes.find("S")  # of a pixel: they are its channels, whatever the other axes are
+        colour = samples >= 0 and series.shape[samples] in (3, 4) and series.keyframe.photometric in _COLOURS
         ome = _ome_pixels(file) if file.is_ome else None
         size, step, names = _ome_facts(ome) if ome is not None else (*_imagej_sizes(file), ())
         levels = tuple(_pixels(path, level, number) for number, level in enumerate(series.levels) if level.ndim == series.ndim)
@@ -38,7 +43,15 @@ def read_tiff(path: Path) -> Found:
         weakref.finalize(levels[0], file.close)  # pixels are still to be read
     else:
         file.close()
-    return Found(levels, axes if named else None, size, step, names)
+    return Found(
+        levels, axes if named else _explained(series.axes), size, step, names, samples if colour else None,
+    )  # fmt: skip
+
+
+def _explained(axes: str) -> str | None:
+    """Return the axes of which at least the samples are explained, with ``?`` for the others; None without any samples."""
+    letters = "".join("C" if axis == "S" else axis if axis in "TZYX" else "?" for axis in axes)
+    return letters if sorted(axis for axis in letters if axis in "CYX") == ["C", "X", "Y"] else None
 
 
 def _pixels(path: Path, level: Any, number: int) -> Any:
@@ -64,10 +77,12 @@ def _ome_facts(pixels: Any) -> tuple[PixelSize | None, float | None, tuple[str, 
     for axis in "ZYX":
         factor = micrometres(pixels.attrib.get(f"PhysicalSize{axis}Unit", "µm"))
         if f"PhysicalSize{axis}" in pixels.attrib and factor is not None:
-            sizes[axis] = float(pixels.attrib[f"PhysicalSize{axis}"]) * factor
+            size = float(pixels.attrib[f"PhysicalSize{axis}"]) * factor
+            if 0 < size < inf:  # some programs write 0 where they do not know it
+                sizes[axis] = size
     names = tuple(node.attrib.get("Name", "") for node in pixels if node.tag.endswith("}Channel"))
-    size = (sizes["Y"], sizes["X"]) if {"Y", "X"} <= sizes.keys() else None
-    return size, sizes.get("Z"), names if all(names) else ()
+    plane = (sizes["Y"], sizes["X"]) if {"Y", "X"} <= sizes.keys() else None
+    return plane, sizes.get("Z"), names if all(names) else ()
 
 
 def _imagej_sizes(file: Any) -> tuple[PixelSize | None, float | None]:
@@ -76,7 +91,7 @@ def _imagej_sizes(file: Any) -> tuple[PixelSize | None, float | None]:
     factor = micrometres(str(told.get("unit", "")).replace("\\u00B5", "µ"))
     tags = file.pages[0].tags
     resolution = tags.get("XResolution"), tags.get("YResolution")
-    if factor is None or None in resolution or not all(tag.value[0] for tag in resolution):
+    if factor is None or None in resolution or not all(all(tag.value) for tag in resolution):
         return None, None
     across, down = (tag.value[1] / tag.value[0] * factor for tag in resolution)
     step = float(told["spacing"]) * factor if told.get("spacing") else None

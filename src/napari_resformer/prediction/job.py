@@ -22,9 +22,9 @@ from napari_resformer.network import ClassHead, ResFormer, for_inference
 from napari_resformer.prediction.compose import Answers, Composer
 from napari_resformer.prediction.fingerprint import fingerprint
 from napari_resformer.prediction.passes import Inputs, Pass, Place, Reader, left, passes
-from napari_resformer.prediction.plan import LEAST_TILE, Plan, make_plan
+from napari_resformer.prediction.plan import LEAST_TILE, Plan, make_plan, with_tile
 from napari_resformer.prediction.result import PredictResult, provenance
-from napari_resformer.prediction.store import MaskStore, open_store
+from napari_resformer.prediction.store import MaskStore, earlier_tile, open_store
 from napari_resformer.prediction.threads import Writer, prefetch
 
 PredictEvent = MaskOpened | Progress | PlaneDone | Finished[PredictResult]
@@ -138,6 +138,8 @@ def run_plan(
 ) -> Iterator[PredictEvent]:
     """Carry out a plan; see :func:`iter_predict`."""
     begin = time.perf_counter()
+    if out is not None and resume:
+        plan = with_tile(plan, earlier_tile(Path(out)))
     known = fingerprint(model, plan) if out is not None else {}
     with open_store(plan.image, out, known, tile=plan.tile, overwrite=overwrite, resume=resume) as store:
         if store.folder is not None:

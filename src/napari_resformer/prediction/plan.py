@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from napari_resformer.devices import Device, choose_device, free_memory
@@ -52,6 +52,8 @@ class Plan:
     tile, halo : int
         Pixels on a side that one pass of the network owns, and by which it sees beyond; in resize mode the whole
         plane is one tile.
+    tile_given : bool
+        Whether the user chose the tile; else the memory that is free decides, and a run that goes on keeps its own.
     batch : int
         Tiles a pass.
     grid : Grid
@@ -70,6 +72,7 @@ class Plan:
     device: Device
     tile: int
     halo: int
+    tile_given: bool
     batch: int
     grid: Grid
     brightness: tuple[float, ...]
@@ -186,9 +189,30 @@ def make_plan(
     while tile is None and not resize and free is not None and side > LEAST_TILE and _pass_memory(card, grid, side) > free / 2:
         side = ceil(side / 2 / stride) * stride
     return Plan(
-        card, image, rule, where, side, 0 if resize else HALO, _batch(card, grid, side, where, free), grid,
+        card, image, rule, where, side, 0 if resize else HALO, tile is not None, _batch(card, grid, side, where, free), grid,
         (*map(float, scaling.low), *map(float, scaling.high)),
         _memory(card, image, grid, side), tuple(notes),
+    )  # fmt: skip
+
+
+def with_tile(plan: Plan, tile: object) -> Plan:
+    """Return a plan with the tile that a run was begun with, unless the user chose one, or this is none.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is to be done.
+    tile : object
+        What an earlier run noted; None where there is no such run.
+    """
+    usable = isinstance(tile, int) and tile >= plan.card.network.stride and tile % plan.card.network.stride == 0
+    if plan.tile_given or not usable or tile == plan.tile:
+        return plan
+    assert isinstance(tile, int)
+    free = free_memory(plan.device.name)
+    return replace(
+        plan, tile=tile, batch=_batch(plan.card, plan.grid, tile, plan.device, free),
+        memory=_memory(plan.card, plan.image, plan.grid, tile),
     )  # fmt: skip
 
 

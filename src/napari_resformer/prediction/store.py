@@ -200,6 +200,14 @@ def can_resume(folder: Path, fingerprint: dict[str, Any]) -> bool:
         return False
 
 
+def earlier_tile(folder: Path) -> object:
+    """Return the tile that the run in a folder was begun with; None where there is no run."""
+    try:
+        return _stored(folder)["fingerprint"]["tile"] if _exists(folder) else None
+    except (OSError, ValueError, KeyError, TypeError):  # something else, which is refused once it is opened
+        return None
+
+
 def _exists(folder: Path) -> bool:
     """Return whether a store is there; refuse what is something else."""
     if not folder.exists() or (folder.is_dir() and all(path.name == _PRIVATE for path in folder.iterdir())):
