@@ -37,7 +37,7 @@ def main() -> None:
         rows = []
         steps = options.epochs * len(pool)  # as many crops for both
         for seed in range(options.seeds):
-            settings = TrainSettings(mode="resize", size=options.size, seed=seed, epochs=round(steps / len(chosen)), batch=16)
+            settings = TrainSettings(mode="resize", size=options.size, seed=seed, epochs=round(steps / len(chosen)))
             rows += judge(trained(samples.subset(chosen), settings), test)
         print(f"trained on {text}, {options.seeds} seeds")
         print(line("  mean Dice, images with a lesion", [row for row in rows if row.name in lesions], lesion_dice))
