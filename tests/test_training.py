@@ -198,7 +198,7 @@ def test_ctrl_c_ends_a_run_after_its_step(folder, tmp_path) -> None:
     assert b"Traceback" not in told
     assert b"nothing half-written was left; go on with --resume" in told
     assert not output.exists()
-    assert not list((tmp_path / "stopped.run").glob(".*"))
+    assert not list((tmp_path / "stopped.run").glob(".*.part"))
     assert 1 <= RunFolder(tmp_path / "stopped.run").load().epoch < 50
 
 
