@@ -76,6 +76,9 @@ def main() -> None:
     for name in rows[0].dice:
         print(line(f"mean Dice, {name}", rows, lambda part, name=name: mean_dice(part, name)))
     print(line("accuracy", rows, accuracy))
+    for name in sorted(counts, key=str):
+        taken = Counter(row.predicted for row in rows if row.true_class == name)
+        print(f"  {name} ({taken.total()}): " + ", ".join(f"{count} as {found}" for found, count in taken.most_common()))
     print(line(f"balanced accuracy, {len(least)} classes of > 1 image", common, balanced_accuracy))
 
 
