@@ -95,7 +95,7 @@ def _tally(model: Model, sample: Sample, device: str) -> ImageTally:
             f"({', '.join(card.mask_classes)})"
         )
     found = np.asarray(result.mask)
-    found = found.reshape(plane.shape) if alone.plane(()).rows_first else found.reshape(plane.shape[::-1]).T
+    found = found.reshape(plane.shape) if alone.rows_first else found.reshape(plane.shape[::-1]).T
     known = bool(card.image_classes) and sample.image_class is not None
     return tally_image(
         sample.name,

@@ -127,6 +127,11 @@ class Image:
         return tuple(self.size(axis) for axis in self.loop_axes)
 
     @property
+    def rows_first(self) -> bool:
+        """Whether Y comes before X in the image, and so in a mask of it."""
+        return self.axes.index("Y") < self.axes.index("X")
+
+    @property
     def plane_shape(self) -> tuple[int, int]:
         """Height and width of a plane, in pixels."""
         return self.size("Y"), self.size("X")
@@ -171,11 +176,6 @@ class Plane:
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.image.plane_shape
-
-    @property
-    def rows_first(self) -> bool:
-        """Whether Y comes before X in the image, and so in a mask of it."""
-        return self.image.axes.index("Y") < self.image.axes.index("X")
 
     @property
     def where(self) -> str:

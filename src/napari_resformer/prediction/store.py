@@ -95,14 +95,13 @@ class MaskStore:
 
     def write(self, index: tuple[int, ...], rows: slice, columns: slice, classes: NDArray[np.uint8]) -> None:
         """Write a part of a plane (rows, columns) into all levels."""
-        turned = self.image.mask_axes.index("X") < self.image.mask_axes.index("Y")
         for level, array in enumerate(self.levels):
             step = 2**level
             part = classes[-rows.start % step :: step, -columns.start % step :: step]
             if part.size:
                 top, left = ceil(rows.start / step), ceil(columns.start / step)
                 place = self.image.mask_index(index, slice(top, top + part.shape[0]), slice(left, left + part.shape[1]))
-                array[place] = part.T if turned else part
+                array[place] = part if self.image.rows_first else part.T
 
     @property
     def due(self) -> bool:

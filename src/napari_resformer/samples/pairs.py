@@ -94,7 +94,7 @@ def _samples(pair: LayerPair, name: str, group: str) -> Iterator[Sample]:
         mask = None
         if place is not None:
             where_it_lies = tuple(0 if axis is None else position[axis] for axis in place)
-            mask = LabelPlane(pair.labels, where_it_lies, turned=not image.plane(index).rows_first)
+            mask = LabelPlane(pair.labels, where_it_lies, turned=not image.rows_first)
         where = "".join(
             f" {axis}{number}" for axis, number, size in zip(image.loop_axes, index, image.loop_shape, strict=True) if size > 1
         )

@@ -190,6 +190,6 @@ def _laid_out(preview: Preview, layer: Any) -> tuple[NDArray[np.uint8], dict[str
     target, image = preview.target, preview.target.image
     plane = {axis: slice(step, step + 1) for axis, step in zip(image.loop_axes, target.index, strict=True)}
     part = image.part(plane | {"Y": target.rows, "X": target.columns})
-    mask = preview.mask if image.axes.index("Y") < image.axes.index("X") else np.ascontiguousarray(preview.mask.T)
+    mask = preview.mask if image.rows_first else np.ascontiguousarray(preview.mask.T)
     placed = placed_labels((mask.reshape(part.mask_shape),), part)
     return placed.data, geometry(frame_of(layer), placed)
