@@ -1,6 +1,7 @@
 """What a training step costs over a bare PyTorch loop: ``python benchmarks/training_step.py DATA [--steps 40]``.
 
-Both loops take the same network, batches, augmentation and losses; the bare one is forward, loss, backward, step, and no more.
+Both loops take the same network, batches, augmentation and losses; the bare one makes a batch, then does forward, loss,
+backward and step, and no more. A step is timed with the wait for its batch.
 They take turns, so that a busy machine slows both. Then the job runs in processes of its own with and without huge pages.
 """
 
@@ -12,8 +13,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -24,7 +26,7 @@ from napari_resformer.devices import choose_device, fast_precision
 from napari_resformer.network import ResFormer
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.survey import iter_survey
-from napari_resformer.training.loader import PlaneReader, epoch_batches
+from napari_resformer.training.loader import Batch, PlaneReader, epoch_batches, plain_batches
 from napari_resformer.training.losses import MultiTaskLoss, class_weights, tally_step
 from napari_resformer.training.optimise import Optimiser, make_optimizer, make_schedule, running_average
 from napari_resformer.training.plan import TrainPlan, make_plan
@@ -62,10 +64,10 @@ def main() -> None:
         subprocess.run([*command, "--job-only"], env=environment, check=True)
 
 
-def batches(plan: TrainPlan) -> Iterator:
+def batches(plan: TrainPlan, made: Callable[..., Iterator[Batch]]) -> Iterator[Batch]:
     reader = PlaneReader(plan.card.channels, plan.card.normalisation)
     for epoch in range(1, 10**6):
-        yield from epoch_batches(plan.training, reader, plan.settings, epoch)
+        yield from made(plan.training, reader, plan.settings, epoch)
 
 
 def job(plan: TrainPlan, device: str) -> Iterator[float]:
@@ -81,9 +83,10 @@ def job(plan: TrainPlan, device: str) -> Iterator[float]:
     )
     schedule = make_schedule(optimizer, plan.settings, 100, done=0)
     optimiser = Optimiser(team, module, optimizer, schedule, criterion, 0, scaled=team.scales)
-    for number, batch in enumerate(batches(plan)):
+    drawn = batches(plan, epoch_batches)
+    for number in count(1):
         begin = time.perf_counter()
-        batch = batch.to(team.device)
+        batch = next(drawn).to(team.device)
         parts, output = optimiser.step(batch, 1, number)
         average.update_parameters(network)
         tally_step(output, batch, parts)
@@ -101,9 +104,10 @@ def bare(plan: TrainPlan, device: str) -> Iterator[float]:
     criterion = MultiTaskLoss(0.25, class_weights(plan.class_counts, plan.settings.balance), plan.settings.label_smoothing).to(
         name
     )
-    for batch in batches(plan):
+    drawn = batches(plan, plain_batches)
+    while True:
         begin = time.perf_counter()
-        batch = batch.to(torch.device(name))
+        batch = next(drawn).to(torch.device(name))
         with torch.autocast(name.partition(":")[0], dtype=dtype, enabled=dtype is not None):
             output = network(batch.images, batch.valid)
         output = type(output)(*(part.float() for part in output))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,7 +103,7 @@ def steps_per_epoch(samples: int, batch: int, processes: int = 1) -> int:
     return max(samples // batch + (samples % batch >= 2 * processes), 1)
 
 
-def epoch_batches(
+def plain_batches(
     samples: SampleSet,
     reader: PlaneReader,
     settings: TrainSettings,
@@ -111,8 +111,6 @@ def epoch_batches(
     share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Yield the batches of an epoch; what each holds depends on seed, epoch and place only.
-
-    One thread reads and augments ahead of the training step, so that both cores work.
 
     Parameters
     ----------
@@ -128,21 +126,34 @@ def epoch_batches(
     while len(order) < 2 * processes:
         order = order * 2  # batch norm needs two crops to take statistics of
     places = range(len(order))
-    steps = steps_per_epoch(len(samples.samples), settings.batch, processes)
-    chunks = [places[step * settings.batch : (step + 1) * settings.batch][rank::processes] for step in range(steps)]
+    for step in range(steps_per_epoch(len(samples.samples), settings.batch, processes)):
+        chunk = places[step * settings.batch : (step + 1) * settings.batch][rank::processes]
+        yield _collate([_crop(samples, samples.samples[order[place]], place, reader, settings, epoch) for place in chunk])
 
-    def make(chunk: range) -> Batch:
-        return _collate([_crop(samples, samples.samples[order[place]], place, reader, settings, epoch) for place in chunk])
 
+def epoch_batches(
+    samples: SampleSet,
+    reader: PlaneReader,
+    settings: TrainSettings,
+    epoch: int,
+    share: tuple[int, int] = (0, 1),
+) -> Iterator[Batch]:
+    """Yield what :func:`plain_batches` does; a thread reads and augments ahead of the training step.
+
+    The thread has one core. With more, each of its small operations would leave threads behind that wait by spinning, on
+    the cores that the network needs.
+    """
+    batches = plain_batches(samples, reader, settings, epoch, share)
     with ThreadPoolExecutor(1, thread_name_prefix="resformer-loader") as pool:
-        waiting: deque[Future[Batch]] = deque()
+        ours = torch.get_num_threads()
+        pool.submit(torch.get_num_threads).result()  # a thread takes the number it begins with when it is first asked
+        pool.submit(torch.set_num_threads, 1).result()
+        torch.set_num_threads(ours)  # the number is a thread's own, but the last one set is also what new threads begin with
+        waiting = deque(pool.submit(next, batches, None) for _ in range(_AHEAD))
         try:
-            for chunk in chunks:
-                waiting.append(pool.submit(make, chunk))
-                if len(waiting) > _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            while (batch := waiting.popleft().result()) is not None:
+                waiting.append(pool.submit(next, batches, None))
+                yield batch
         finally:
             for future in waiting:
                 future.cancel()
