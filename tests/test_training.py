@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -24,6 +25,7 @@ from napari_resformer.cli import main
 from napari_resformer.evaluation.job import iter_evaluate
 from napari_resformer.events import EpochDone, Finished, Notice, Snapshot, StepDone
 from napari_resformer.images.image import from_array
+from napari_resformer.images.normalise import Normalisation
 from napari_resformer.network import ResFormer, ResFormerConfig, ResFormerOutput
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.pairs import LayerPair, samples_from_pairs
@@ -31,7 +33,7 @@ from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.samples.survey import Survey, look_at
 from napari_resformer.training.checkpoint import Checkpoint, save_checkpoint
 from napari_resformer.training.job import ALIKE_SCORES, train_samples
-from napari_resformer.training.loader import Batch, epoch_order
+from napari_resformer.training.loader import Batch, PlaneReader, epoch_batches, epoch_order, plain_batches
 from napari_resformer.training.losses import MultiTaskLoss, class_weights
 from napari_resformer.training.plan import make_plan
 from napari_resformer.training.run_folder import RunFolder
@@ -571,6 +573,37 @@ def test_of_epochs_that_are_alike_the_last_is_kept(folder, tmp_path, monkeypatch
     assert [event.best for event in epochs_of(events)] == [True, True, False, True, False]
     assert len(epochs_of(events)) == 5  # patience counts from the highest score, the second
     assert events[-1].result.card.training["best_epoch"] == 4
+
+
+def test_batches_made_ahead_are_the_plain_ones_and_leave_the_cores_to_the_network(folder) -> None:
+    class Reader(PlaneReader):
+        def read(self, sample):
+            threads.add((threading.current_thread().name, torch.get_num_threads()))
+            return super().read(sample)
+
+    def first_asked() -> None:
+        torch.ones(1 << 20).sum()
+        later.append(torch.get_num_threads())
+
+    threads, later = set(), []
+    samples, settings = read_folder(folder), TrainSettings(size=64, batch=4)
+    ours = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        ahead = list(epoch_batches(samples, Reader(("red",), Normalisation()), settings, 3))
+        assert torch.get_num_threads() == 2
+        other = threading.Thread(target=first_asked)
+        other.start()
+        other.join()
+    finally:
+        torch.set_num_threads(ours)
+    assert {number for _, number in threads} == {1}
+    assert all(name.startswith("resformer-loader") for name, _ in threads)
+    assert later == [2]
+    plain = list(plain_batches(samples, Reader(("red",), Normalisation()), settings, 3))
+    assert len(ahead) == len(plain) == 3
+    for one, two in zip(ahead, plain, strict=True):
+        assert all(torch.equal(getattr(one, name), getattr(two, name)) for name in one.__dataclass_fields__)
 
 
 def test_a_class_of_one_image_is_not_made_important() -> None:
