@@ -226,6 +226,23 @@ def test_two_processes_train_as_one_stop_together_and_go_on(folder, tmp_path) ->
     assert output.exists()
 
 
+def test_masks_may_number_objects(folder, tmp_path, capsys) -> None:
+    for number, path in enumerate(sorted((folder / "masks").iterdir())):
+        imageio.imwrite(path, imageio.imread(path).astype(np.uint16) * (300 + number))
+    model, report = tmp_path / "m.safetensors", tmp_path / "report.json"
+    command = ["train", str(folder), "-o", str(model), "--epochs", "1", "--size", "64", "--device", "cpu"]
+    assert main(command) == 1
+    assert "say that the values number objects" in capsys.readouterr().err
+    assert main([*command, "--object-numbers"]) == 0
+    assert nr.load_model(model).card.mask_classes == ("class 1",)
+    measure = ["evaluate", str(folder), "--model", str(model), "-o", str(report), "--device", "cpu"]
+    assert main(measure) == 1
+    assert main([*measure, "--object-numbers"]) == 0
+    assert report.read_text(encoding="utf-8") == json.dumps(
+        nr.evaluate(nr.load_model(model), folder, object_numbers=True, device="cpu"), indent=1, ensure_ascii=False
+    )
+
+
 def test_what_cannot_be_trained_on_is_refused(folder, tmp_path) -> None:
     imageio.imwrite(folder / "masks" / "i3.png", np.zeros((10, 10), np.uint8))
     with pytest.raises(ValueError, match=r"i3\.png"):

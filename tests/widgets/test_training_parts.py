@@ -22,7 +22,7 @@ from napari_resformer.widgets.curves import Curves, EpochPoint, scale
 from napari_resformer.widgets.pairs import labels_fit, mask_data, resemblance
 from napari_resformer.widgets.summary import ConfusionTable
 from napari_resformer.widgets.timing import Stopwatch, duration
-from napari_resformer.widgets.train_jobs import Objects, PaintedPlanes
+from napari_resformer.widgets.train_jobs import PaintedPlanes
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,6 @@ def test_painted_planes_are_a_copy_that_keeps_blank_ones_for_nothing() -> None:
     for plane in range(5):
         assert np.array_equal(copy[plane, rows, columns], before[plane, rows, columns])
     assert copy.shape == (5, 40, 41)
-    assert np.array_equal(Objects(before)[2], before[2] > 0)
 
 
 @pytest.mark.parametrize("sizes", [1, 60], ids=["one size", "each its own size"])

@@ -17,6 +17,9 @@ def add_evaluate(commands: Commands, common: Parser, device: Parser) -> None:
     evaluate.add_argument("data", type=Path, metavar="DATA")
     evaluate.add_argument("--model", required=True, metavar="M")
     evaluate.add_argument("--folds", type=comma_list, metavar="0")
+    evaluate.add_argument(
+        "--object-numbers", action="store_true", help="label values number objects, which all are of one mask class"
+    )
     evaluate.add_argument("-o", "--output", type=Path, metavar="report.json")
     evaluate.add_argument("--overwrite", action="store_true", help="replace a report that exists")
     evaluate.set_defaults(command=_evaluate)
@@ -37,6 +40,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     samples = read_folder(options.data)
     if options.folds:
         samples = select_folds(samples, options.folds)
+    if options.object_numbers:
+        samples = samples.with_object_numbers()
     report: dict[str, Any] = {}
     with tqdm(total=len(samples.samples), unit="image", file=sys.stderr) as bar:
         for event in iter_evaluate(model, samples, device=options.device):

@@ -40,6 +40,9 @@ def add_train(commands: Commands, common: Parser, device: Parser) -> None:
     )
     train.add_argument("--mask-classes", type=comma_list, metavar="A,B", help="names of the label values 1, 2, ...")
     train.add_argument(
+        "--object-numbers", action="store_true", help="label values number objects, which all are of one mask class"
+    )
+    train.add_argument(
         "--mode", choices=("native", "resize"), help="crops as they are, or planes resized to --size (default: native)"
     )
     train.add_argument("--size", type=int, metavar="N", help="side of the crops or resized planes (default: 128)")
@@ -72,6 +75,8 @@ def _train(options: argparse.Namespace) -> int:
         _check_log(options.json_log)
     run = RunFolder(options.output.with_suffix(".run"), replace=options.overwrite)
     samples = read_folder(options.data)
+    if options.object_numbers:
+        samples = samples.with_object_numbers()
     events = train_samples(
         samples, settings, run, name=options.output.stem, device=options.device, resume=options.resume, start=start,
         devices=options.devices, nodes=options.nodes,

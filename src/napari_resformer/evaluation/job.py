@@ -23,7 +23,14 @@ from napari_resformer.samples.split import select_folds
 EvaluateEvent = Progress | Finished[Report]
 
 
-def evaluate(model: Model, data: str | Path, *, folds: Sequence[int | str] | None = None, device: str = "auto") -> dict[str, Any]:
+def evaluate(
+    model: Model,
+    data: str | Path,
+    *,
+    folds: Sequence[int | str] | None = None,
+    object_numbers: bool = False,
+    device: str = "auto",
+) -> dict[str, Any]:
     """Measure a model on a data folder.
 
     Parameters
@@ -34,6 +41,8 @@ def evaluate(model: Model, data: str | Path, *, folds: Sequence[int | str] | Non
         A data folder: ``images/``, ``masks/``, ``labels.csv``.
     folds : sequence of int or str, optional
         Folds of ``labels.csv`` to measure on; all when left out.
+    object_numbers : bool
+        Whether label values number objects, which then all are of one mask class.
     device : str
         See :func:`~napari_resformer.devices.choose_device`.
 
@@ -51,6 +60,8 @@ def evaluate(model: Model, data: str | Path, *, folds: Sequence[int | str] | Non
     samples = read_folder(data)
     if folds is not None:
         samples = select_folds(samples, [str(fold) for fold in folds])
+    if object_numbers:
+        samples = samples.with_object_numbers()
     for event in iter_evaluate(model, samples, device=device):
         if isinstance(event, Finished):
             return event.result.to_dict()

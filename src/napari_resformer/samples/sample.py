@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ class Sample:
         Samples of one group (case, well, stack) never lie on both sides of a split.
     fold : str, optional
         Fold that the data set's makers put it in.
+    object_numbers : bool
+        Whether label values number objects, which then all are of one mask class.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Sample:
     image_class: str | None
     group: str
     fold: str | None = None
+    object_numbers: bool = False
 
     def plane(self) -> Plane:
         """Return the plane.
@@ -87,6 +90,10 @@ class Sample:
 
     def mask(self) -> NDArray[Any] | None:
         """Return the mask (Y, X), or None."""
+        values = self._label_values()
+        return (values > 0).astype(np.uint8) if self.object_numbers and values is not None else values
+
+    def _label_values(self) -> NDArray[Any] | None:
         if isinstance(self.mask_source, Path):
             return read_label_file(self.mask_source)
         if isinstance(self.mask_source, LabelPlane):
@@ -122,3 +129,7 @@ class SampleSet:
     def subset(self, samples: Sequence[Sample]) -> SampleSet:
         """Return a set of some of the samples, with the same names."""
         return SampleSet(self.name, tuple(samples), self.image_classes, self.notes)
+
+    def with_object_numbers(self) -> SampleSet:
+        """Return the same samples, whose label values number objects of one mask class."""
+        return self.subset([replace(sample, object_numbers=True) for sample in self.samples])

@@ -33,6 +33,7 @@ def train(
     folds: Sequence[int | str] | None = None,
     val_folds: Sequence[int | str] | None = None,
     mask_classes: Sequence[str] = (),
+    object_numbers: bool = False,
     freeze_encoder: bool = False,
     patience: int = 0,
     device: str = "auto",
@@ -57,6 +58,8 @@ def train(
     folds, val_folds : sequence of int or str, optional
         Folds to train on (default: all but ``val_folds``) and to validate on (default: a part of the training images, drawn
         by group and stratified by class).
+    object_numbers : bool
+        Whether label values number objects, which then all are of one mask class.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     run_folder : str or Path, optional
@@ -81,8 +84,8 @@ def train(
     """
     for event in iter_train(
         data, name=name, start=start, preset=preset, epochs=epochs, batch=batch, size=size, mode=mode, lr=lr, seed=seed,
-        folds=folds, val_folds=val_folds, mask_classes=mask_classes, freeze_encoder=freeze_encoder, patience=patience,
-        device=device, run_folder=run_folder, resume=resume,
+        folds=folds, val_folds=val_folds, mask_classes=mask_classes, object_numbers=object_numbers,
+        freeze_encoder=freeze_encoder, patience=patience, device=device, run_folder=run_folder, resume=resume,
     ):  # fmt: skip
         if isinstance(event, Notice) and event.kind == "warning":
             warnings.warn(event.text, stacklevel=2)
@@ -106,6 +109,7 @@ def iter_train(
     folds: Sequence[int | str] | None = None,
     val_folds: Sequence[int | str] | None = None,
     mask_classes: Sequence[str] = (),
+    object_numbers: bool = False,
     freeze_encoder: bool = False,
     patience: int = 0,
     device: str = "auto",
@@ -114,6 +118,8 @@ def iter_train(
 ) -> Iterator[TrainEvent]:
     """Do the same as :func:`train`, step by step; closing the generator cancels the run within one step."""
     samples = read_folder(data)
+    if object_numbers:
+        samples = samples.with_object_numbers()
     told = {"size": size, "mode": mode, "folds": _names(folds), "val_folds": _names(val_folds)}
     settings = TrainSettings(
         preset=preset, epochs=epochs, batch=batch, lr=lr, seed=seed, mask_classes=tuple(mask_classes),

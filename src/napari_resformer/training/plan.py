@@ -181,12 +181,12 @@ def _mask_classes(values: Mapping[int, int], named: Sequence[str], start: Card |
     if named and top > len(named):
         raise ValueError(
             f"the masks hold label values up to {top}, but {len(named)} mask classes are named "
-            f"({', '.join(named)}); name {top}, or merge the values"
+            f"({', '.join(named)}); name {top}, merge the values, or say that they number objects of one class"
         )
     if top > MAX_MASK_VALUE:
         raise ValueError(
             f"the masks hold label values up to {top}; values are mask classes, not object numbers: at most {MAX_MASK_VALUE}. "
-            "Give all objects of a class the same value"
+            "Give all objects of a class the same value, or say that the values number objects of one class"
         )
     if named:
         return tuple(named)

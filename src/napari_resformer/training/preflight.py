@@ -200,7 +200,7 @@ def _badly_masked(plan: TrainPlan) -> Iterator[str]:
     if len(survey.mask_values) > MANY_VALUES:
         yield (
             f"the masks hold {len(survey.mask_values)} different values, as if each object had a number of its own; a value is "
-            "a mask class: give all objects of a class the same value"
+            "a mask class: give all objects of a class the same value, or say that the values number objects of one class"
         )
     trained = plan.survey.of(plan.training.samples).mask_values
     for value in survey.mask_values:

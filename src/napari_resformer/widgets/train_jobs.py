@@ -94,19 +94,6 @@ class Trained:
 
 
 # ---------------------------------------------------------------------------------------------------------------- samples
-class Objects:
-    """Label values that number objects, seen as one mask class; computed where they are read."""
-
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, labels: Any) -> None:
-        self._labels = labels
-        self.shape = tuple(labels.shape)
-
-    def __getitem__(self, place: Any) -> NDArray[np.uint8]:
-        return (np.asarray(self._labels[place]) > 0).astype(np.uint8)
-
-
 class PaintedPlanes:
     """The planes of a Labels layer as they were when the run began; a blank one takes no memory.
 
@@ -167,15 +154,16 @@ def make_samples(pairs: Sequence[PairData], name: str, *, copy: bool, objects: b
 
     layer_pairs = []
     for number, pair in enumerate(pairs, start=1):
-        labels = Objects(pair.labels) if objects and pair.labels is not None else pair.labels
-        if copy and labels is not None and _is_in_memory(pair.labels):
+        labels = pair.labels
+        if copy and labels is not None and _is_in_memory(labels):
             painted = PaintedPlanes(pair.image, labels)
             for index in pair.image.plane_indices():
                 painted.copy(index)
                 yield Progress(number, len(pairs), "layer copied")
             labels = painted.sealed()
         layer_pairs.append(LayerPair(pair.image, labels, pair.classes))
-    yield samples_from_pairs(layer_pairs, name)
+    samples = samples_from_pairs(layer_pairs, name)
+    yield samples.with_object_numbers() if objects else samples
 
 
 def _is_in_memory(labels: Any) -> bool:
