@@ -78,9 +78,9 @@ def job(plan: TrainPlan, device: str) -> Iterator[float]:
     average = AveragedModel(network, multi_avg_fn=partial(running_average, plan.settings.average_decay), use_buffers=True)
     average.to(team.device)
     module, optimizer = team.fabric.setup(network, make_optimizer(network, plan.settings, team.device))
-    criterion = MultiTaskLoss(0.25, class_weights(plan.class_counts, plan.settings.balance), plan.settings.label_smoothing).to(
-        team.device
-    )
+    criterion = MultiTaskLoss(
+        plan.settings.class_loss_weight, class_weights(plan.class_counts, plan.settings.balance), plan.settings.label_smoothing
+    ).to(team.device)
     schedule = make_schedule(optimizer, plan.settings, 100, done=0)
     optimiser = Optimiser(team, module, optimizer, schedule, criterion, 0, scaled=team.scales)
     drawn = batches(plan, epoch_batches)
@@ -101,9 +101,9 @@ def bare(plan: TrainPlan, device: str) -> Iterator[float]:
     dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
     network = ResFormer(plan.card.network).to(name, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
-    criterion = MultiTaskLoss(0.25, class_weights(plan.class_counts, plan.settings.balance), plan.settings.label_smoothing).to(
-        name
-    )
+    criterion = MultiTaskLoss(
+        plan.settings.class_loss_weight, class_weights(plan.class_counts, plan.settings.balance), plan.settings.label_smoothing
+    ).to(name)
     drawn = batches(plan, plain_batches)
     while True:
         begin = time.perf_counter()
