@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import dask.array as da
 import imageio.v3 as imageio
 import numpy as np
@@ -16,6 +19,7 @@ from napari_resformer.samples.pairs import LayerPair, pair_faults, samples_from_
 from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.samples.saving import save_folder
 from napari_resformer.samples.split import split_samples
+from napari_resformer.training.plan import make_plan
 from napari_resformer.training.preflight import iter_preflight
 from napari_resformer.training.settings import TrainSettings
 
@@ -184,6 +188,23 @@ def test_few_images_of_many_classes_leave_enough_to_train_on() -> None:
     assert len(split_samples(made(["a", "b"]))[1].samples) == 1
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_the_model_to_start_from_has_learned_from_stays_in_training(seed) -> None:
+    samples = made(["a"] * 20 + ["b"] * 20)
+    earlier, kept = split_samples(samples, seed=seed)
+    more = SampleSet("more", (*samples.samples, *(replace(one, name=f"new {one.name}", group=f"new {one.group}")
+                                                  for one in samples.samples)), samples.image_classes)  # fmt: skip
+    learned = {sample.name for sample in earlier.samples}
+    _, validation = split_samples(more, seed=seed + 1, learned=learned)
+    names = {sample.name for sample in validation.samples}
+    assert len(names) > len(kept.samples)
+    assert {sample.image_class for sample in validation.samples} == {"a", "b"}
+    assert not names & learned
+    assert names - {sample.name for sample in kept.samples}  # those that are new may validate too
+    _, validation = split_samples(earlier, seed=seed, learned=learned)
+    assert validation.samples  # where all was learned from, some must validate all the same
+
+
 # -------------------------------------------------------------------------------------------------------------- preflight
 def test_a_large_group_is_left_to_train_on() -> None:
     stack = [Sample(f"a{place}", None, None, "x", "a") for place in range(30)]
@@ -240,8 +261,6 @@ def test_preflight_tells_what_there_is() -> None:
     ids=["no validation", "one class", "values", "fold", "freeze"],
 )
 def test_preflight_refuses_what_cannot_work(pairs, settings, words) -> None:
-    import re
-
     (refusal,) = preflight(pairs, **settings).refusals
     assert re.search(words, refusal)
 
@@ -253,6 +272,19 @@ def test_preflight_warns_of_what_will_work_badly() -> None:
     text = "\n".join(preflight(same + numbered + [pair("rare", {(): "rare"})]).warnings)
     for words in ("near-duplicates", "different values", "few training images have the class rare", "largest class"):
         assert words in text, words
+
+
+def test_going_on_from_a_model_keeps_what_it_has_learned_from_out_of_the_validation() -> None:
+    samples = samples_from_pairs(several(number=20), "s")
+    found = last(iter_preflight(samples, TrainSettings()))
+    first = make_plan(samples, found.survey, TrainSettings(), name="first")
+    again = make_plan(samples, found.survey, TrainSettings(seed=5), name="again", start=first.card)
+    assert again.validation.samples == first.validation.samples
+    assert again.card.training["learned_names"] == sorted(sample.name for sample in first.training.samples)
+    nothing_new = "\n".join(last(iter_preflight(first.training, TrainSettings(), start=again.card)).warnings)
+    assert re.search(r"again has learned from [2-4] of the validation images, for instance im\d", nothing_new)
+    something_new = "\n".join(last(iter_preflight(samples, TrainSettings(), start=again.card)).warnings)
+    assert "has learned from" not in something_new
 
 
 def test_a_folder_with_odd_files_says_so(tmp_path) -> None:

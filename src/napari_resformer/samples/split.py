@@ -35,6 +35,7 @@ def split_samples(
     val_folds: Sequence[str] | None = None,
     seed: int = 0,
     masked: Collection[str] | None = None,
+    learned: Collection[str] = frozenset(),
 ) -> tuple[SampleSet, SampleSet]:
     """Split samples into a training and a validation part.
 
@@ -50,6 +51,8 @@ def split_samples(
         Of the draw.
     masked : collection of str, optional
         Names of the samples that have a mask, where not all have: both parts then get some.
+    learned : collection of str
+        Names of the samples that the model to start from has learned from: others are drawn to validate on first.
 
     Raises
     ------
@@ -73,14 +76,14 @@ def split_samples(
             )
     else:
         pool = samples if folds is None else select_folds(samples, folds)
-        training, validation = _draw(pool, seed, masked)
+        training, validation = _draw(pool, seed, masked, learned)
     for part, name in ((training, "training"), (validation, "validation")):
         if not part.samples:
             raise ValueError(f"no sample is left for {name}; give more images, or other folds")
     return training, validation
 
 
-def _draw(samples: SampleSet, seed: int, masked: Collection[str] | None) -> tuple[SampleSet, SampleSet]:
+def _draw(samples: SampleSet, seed: int, masked: Collection[str] | None, learned: Collection[str]) -> tuple[SampleSet, SampleSet]:
     """Draw whole groups until each class has its share in the validation part."""
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples.samples:
@@ -94,12 +97,14 @@ def _draw(samples: SampleSet, seed: int, masked: Collection[str] | None) -> tupl
     for name, members in groups.items():
         common = Counter(member.image_class or "" for member in members).most_common(1)[0][0]
         by_kind[common, masked is not None and any(member.name in masked for member in members)].append(name)
+    known = {name for name, members in groups.items() if any(member.name in learned for member in members)}
     generator = random.Random(seed)
     drawn: dict[tuple[str, bool], list[str]] = {}
     for kind in sorted(by_kind):
         names = sorted(by_kind[kind])
         generator.shuffle(names)
-        names.sort(key=lambda name: len(groups[name]) > LARGEST_SHARE * len(samples.samples))  # too large ones stay in training
+        # What is too large stays in training, and so does, as far as it can, what was learned from before.
+        names.sort(key=lambda name: (len(groups[name]) > LARGEST_SHARE * len(samples.samples), name in known))
         wanted = VALIDATION_SHARE * sum(len(groups[name]) for name in names)
         got, drawn[kind] = 0, []
         for name in names[:-1]:  # the last group of a class always stays in training
@@ -111,7 +116,7 @@ def _draw(samples: SampleSet, seed: int, masked: Collection[str] | None) -> tupl
     if not chosen:  # of groups that are all large, or all the only one of their class
         names = sorted(groups)
         generator.shuffle(names)
-        chosen = {min(names, key=lambda name: len(groups[name]))}
+        chosen = {min(names, key=lambda name: (name in known, len(groups[name])))}
     training = [sample for sample in samples.samples if sample.group not in chosen]
     return samples.subset(training), samples.subset([sample for sample in samples.samples if sample.group in chosen])
 

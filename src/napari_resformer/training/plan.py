@@ -97,7 +97,12 @@ def make_plan(samples: SampleSet, survey: Survey, settings: TrainSettings, *, na
         raise ValueError("the encoder can be frozen only if there is a model to start from; name one, or let it learn")
     masked = {fact.name for fact in survey.facts if fact.mask_values is not None}
     training, validation = split_samples(
-        annotated, folds=settings.folds, val_folds=settings.val_folds, seed=settings.seed, masked=masked
+        annotated,
+        folds=settings.folds,
+        val_folds=settings.val_folds,
+        seed=settings.seed,
+        masked=masked,
+        learned=learned_names(start),
     )
     used = annotated.subset([*training.samples, *validation.samples])
     facts = survey.of(used.samples)
@@ -111,6 +116,12 @@ def make_plan(samples: SampleSet, survey: Survey, settings: TrainSettings, *, na
         raise ValueError("no mask holds a painted pixel and no image has a class; there is nothing to learn: annotate some")
     training, validation = (SampleSet(part.name, part.samples, classes, part.notes) for part in (training, validation))
     return TrainPlan(settings, training, validation, survey, _card(name, training, validation, facts, settings, start))
+
+
+def learned_names(start: Card | None) -> frozenset[str]:
+    """Return the names of the samples that a model has learned from, in this training and in those before it."""
+    names = start.training.get("learned_names") if start else None
+    return frozenset(map(str, names)) if isinstance(names, list) else frozenset()
 
 
 def considered(samples: SampleSet, settings: TrainSettings) -> SampleSet:
@@ -170,6 +181,7 @@ def _card(
             "validation_images": len(validation.samples),
             "validation_groups": len({sample.group for sample in validation.samples}),
             "validation_names": [sample.name for sample in validation.samples],
+            "learned_names": [*sorted(learned_names(start) | {sample.name for sample in training.samples})],
             "class_counts": dict(sorted(counts.items())),
         },
     )

@@ -11,7 +11,7 @@ from napari_resformer.model.card import Card
 from napari_resformer.samples.sample import SampleSet
 from napari_resformer.samples.survey import HASH_SIDE, SampleFacts, Survey, iter_survey, near_duplicates
 from napari_resformer.training.loader import FEW_OF_A_CLASS
-from napari_resformer.training.plan import ALIKE, TrainPlan, common_pixel_size, considered, make_plan
+from napari_resformer.training.plan import ALIKE, TrainPlan, common_pixel_size, considered, learned_names, make_plan
 from napari_resformer.training.settings import TrainSettings
 
 FEW_IMAGES = 10
@@ -105,6 +105,7 @@ def judge(samples: SampleSet, survey: Survey, settings: TrainSettings, *, start:
         *_unbalanced(plan),
         *_sizes(plan, start),
         *_leaks(plan),
+        *_learned(plan, start),
         *_crossing(samples),
     )
     return Preflight(facts, warnings, (), survey)
@@ -254,6 +255,15 @@ def _leaks(plan: TrainPlan) -> Iterator[str]:
             f"{len(pairs)} pair(s) of near-duplicates lie across the split, for instance {shown}; validation will look better "
             "than it is: take one of each pair out, or give both the same group in labels.csv "
             f"(compared by their {HASH_SIDE}x{HASH_SIDE} gray outlines, which turned or cropped copies escape)"
+        )
+
+
+def _learned(plan: TrainPlan, start: Card | None) -> Iterator[str]:
+    before = learned_names(start)
+    if start is not None and (known := [sample.name for sample in plan.validation.samples if sample.name in before]):
+        yield (
+            f"{start.name} has learned from {len(known)} of the validation images, for instance {known[0]}; validation will look "
+            "better than it is: add images that are new to it, or keep a fold for validation alone"
         )
 
 
