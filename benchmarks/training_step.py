@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -23,10 +23,11 @@ from measuring import Finished
 from torch.optim.swa_utils import AveragedModel
 
 from napari_resformer.devices import choose_device, fast_precision
+from napari_resformer.lookahead import made_ahead
 from napari_resformer.network import ResFormer
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.survey import iter_survey
-from napari_resformer.training.loader import Batch, PlaneReader, epoch_batches, plain_batches
+from napari_resformer.training.loader import Batch, PlaneReader, epoch_batches
 from napari_resformer.training.losses import MultiTaskLoss, class_weights, tally_step
 from napari_resformer.training.optimise import Optimiser, make_optimizer, make_schedule, running_average
 from napari_resformer.training.plan import TrainPlan, make_plan
@@ -64,10 +65,10 @@ def main() -> None:
         subprocess.run([*command, "--job-only"], env=environment, check=True)
 
 
-def batches(plan: TrainPlan, made: Callable[..., Iterator[Batch]]) -> Iterator[Batch]:
+def batches(plan: TrainPlan) -> Iterator[Batch]:
     reader = PlaneReader(plan.card.channels, plan.card.normalisation)
     for epoch in range(1, 10**6):
-        yield from made(plan.training, reader, plan.settings, epoch)
+        yield from epoch_batches(plan.training, reader, plan.settings, epoch)
 
 
 def job(plan: TrainPlan, device: str) -> Iterator[float]:
@@ -83,7 +84,7 @@ def job(plan: TrainPlan, device: str) -> Iterator[float]:
     ).to(team.device)
     schedule = make_schedule(optimizer, plan.settings, 100, done=0)
     optimiser = Optimiser(team, module, optimizer, schedule, criterion, 0, scaled=team.scales)
-    drawn = batches(plan, epoch_batches)
+    drawn = made_ahead(batches(plan), waiting=2)
     for number in count(1):
         begin = time.perf_counter()
         batch = next(drawn).to(team.device)
@@ -104,7 +105,7 @@ def bare(plan: TrainPlan, device: str) -> Iterator[float]:
     criterion = MultiTaskLoss(
         plan.settings.class_loss_weight, class_weights(plan.class_counts, plan.settings.balance), plan.settings.label_smoothing
     ).to(name)
-    drawn = batches(plan, plain_batches)
+    drawn = batches(plan)
     while True:
         begin = time.perf_counter()
         batch = next(drawn).to(torch.device(name))

@@ -11,6 +11,7 @@ import napari_resformer
 HOUSE = Path(napari_resformer.__file__).parent
 FLOORS = {
     "network": 0, "images": 0, "events": 0, "metrics": 0, "atomic": 0, "devices": 0, "locking": 0,
+    "lookahead": 0,
     "model": 1, "samples": 1,
     "prediction": 2, "training": 2,
     "evaluation": 3,

@@ -26,6 +26,7 @@ from napari_resformer.evaluation.job import iter_evaluate
 from napari_resformer.events import EpochDone, Finished, Notice, Snapshot, StepDone
 from napari_resformer.images.image import from_array
 from napari_resformer.images.normalise import Normalisation
+from napari_resformer.lookahead import made_ahead
 from napari_resformer.network import ResFormer, ResFormerConfig, ResFormerOutput
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.pairs import LayerPair, samples_from_pairs
@@ -33,7 +34,7 @@ from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.samples.survey import Survey, look_at
 from napari_resformer.training.checkpoint import Checkpoint, save_checkpoint
 from napari_resformer.training.job import ALIKE_SCORES, train_samples
-from napari_resformer.training.loader import Batch, PlaneReader, epoch_batches, epoch_order, plain_batches
+from napari_resformer.training.loader import Batch, PlaneReader, epoch_batches, epoch_order
 from napari_resformer.training.losses import MultiTaskLoss, class_weights
 from napari_resformer.training.plan import make_plan
 from napari_resformer.training.run_folder import RunFolder
@@ -607,7 +608,7 @@ def test_batches_made_ahead_are_the_plain_ones_and_leave_the_cores_to_the_networ
     ours = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        ahead = list(epoch_batches(samples, Reader(("red",), Normalisation()), settings, 3))
+        ahead = list(made_ahead(epoch_batches(samples, Reader(("red",), Normalisation()), settings, 3)))
         assert torch.get_num_threads() == 2
         other = threading.Thread(target=first_asked)
         other.start()
@@ -615,9 +616,9 @@ def test_batches_made_ahead_are_the_plain_ones_and_leave_the_cores_to_the_networ
     finally:
         torch.set_num_threads(ours)
     assert {number for _, number in threads} == {1}
-    assert all(name.startswith("resformer-loader") for name, _ in threads)
+    assert all(name.startswith("resformer-ahead") for name, _ in threads)
     assert later == [2]
-    plain = list(plain_batches(samples, Reader(("red",), Normalisation()), settings, 3))
+    plain = list(epoch_batches(samples, Reader(("red",), Normalisation()), settings, 3))
     assert len(ahead) == len(plain) == 3
     for one, two in zip(ahead, plain, strict=True):
         assert all(torch.equal(getattr(one, name), getattr(two, name)) for name in one.__dataclass_fields__)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from napari_resformer.devices import is_out_of_memory
 from napari_resformer.events import Finished, MaskOpened, PlaneDone, Progress
 from napari_resformer.images.image import Image, PixelSize, from_array
+from napari_resformer.lookahead import made_ahead
 from napari_resformer.model.file import Model
 from napari_resformer.network import ClassHead, ResFormer, for_inference
 from napari_resformer.prediction.compose import Answers, Composer
@@ -25,7 +26,7 @@ from napari_resformer.prediction.passes import Inputs, Pass, Place, Reader, left
 from napari_resformer.prediction.plan import LEAST_TILE, Plan, make_plan, with_tile
 from napari_resformer.prediction.result import PredictResult, provenance
 from napari_resformer.prediction.store import MaskStore, earlier_tile, open_store
-from napari_resformer.prediction.threads import Writer, prefetch
+from napari_resformer.prediction.writer import Writer
 
 PredictEvent = MaskOpened | Progress | PlaneDone | Finished[PredictResult]
 
@@ -239,7 +240,8 @@ class _Run:
         """
         ahead = 0 if self._plan.device.name == "cpu" else 1
         sent: deque[tuple[Pass, _Answer]] = deque()
-        read = prefetch(passes(self._plan, self._place, self.tile, self._batch), Reader(self._plan).read)
+        reader = Reader(self._plan)
+        read = made_ahead((one, reader.read(one)) for one in passes(self._plan, self._place, self.tile, self._batch))
         try:
             for one, inputs in read:
                 sent.append((one, _send(self._network, self._plan, one, inputs)))

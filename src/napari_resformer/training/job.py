@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from napari_resformer.devices import choose_device, fast_precision
 from napari_resformer.events import EpochDone, Finished, Notice, Progress, Snapshot, StepDone
+from napari_resformer.lookahead import made_ahead
 from napari_resformer.metrics import Report, make_report
 from napari_resformer.model.card import Card
 from napari_resformer.model.file import Model, stored_weights
@@ -34,6 +35,8 @@ from napari_resformer.training.team import Team
 from napari_resformer.training.validate import HeldOut, Validator, held_out_metrics
 
 TrainEvent = Progress | Notice | StepDone | EpochDone | Snapshot[Model] | Finished[Model]
+
+_BATCHES_AHEAD = 2
 
 ALIKE_SCORES = 0.005
 """Scores that are nearer to each other count as equal: validation samples are few."""
@@ -262,7 +265,9 @@ class _Trainer:
         """Take the steps of an epoch; return its training metrics."""
         settings, epoch, team = self.plan.settings, self.progress.epoch, self.team
         tallies = []
-        batches = epoch_batches(self.plan.training, self.reader, settings, epoch, (team.rank, team.size))
+        batches = made_ahead(
+            epoch_batches(self.plan.training, self.reader, settings, epoch, (team.rank, team.size)), waiting=_BATCHES_AHEAD
+        )
         try:
             for step, batch in enumerate(batches, start=1):
                 batch = batch.to(team.device)
@@ -275,7 +280,7 @@ class _Trainer:
                     raise diverged(epoch, step)
                 yield StepDone(epoch, settings.epochs, step, self.steps_an_epoch, loss)
         finally:
-            batches.close()  # type: ignore[attr-defined]
+            batches.close()
         return training_metrics(team.gather(tallies), settings.class_loss_weight)
 
     def validate(self) -> Generator[TrainEvent, None, list[HeldOut]]:

@@ -1,10 +1,8 @@
-"""Samples to batches: the order of an epoch, and batches made ahead in a thread."""
+"""Samples to batches: the order of an epoch, and the crops of each batch."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +19,6 @@ from napari_resformer.training.settings import TrainSettings
 UNKNOWN_CLASS = -1
 FEW_OF_A_CLASS = 5
 """A class with fewer samples cannot be learned well; it counts as if it had so many, lest others be taken for it."""
-_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ def steps_per_epoch(samples: int, batch: int, processes: int = 1) -> int:
     return max(samples // batch + (samples % batch >= 2 * processes), 1)
 
 
-def plain_batches(
+def epoch_batches(
     samples: SampleSet,
     reader: PlaneReader,
     settings: TrainSettings,
@@ -129,34 +126,6 @@ def plain_batches(
     for step in range(steps_per_epoch(len(samples.samples), settings.batch, processes)):
         chunk = places[step * settings.batch : (step + 1) * settings.batch][rank::processes]
         yield _collate([_crop(samples, samples.samples[order[place]], place, reader, settings, epoch) for place in chunk])
-
-
-def epoch_batches(
-    samples: SampleSet,
-    reader: PlaneReader,
-    settings: TrainSettings,
-    epoch: int,
-    share: tuple[int, int] = (0, 1),
-) -> Iterator[Batch]:
-    """Yield what :func:`plain_batches` does; a thread reads and augments ahead of the training step.
-
-    The thread has one core. With more, each of its small operations would leave threads behind that wait by spinning, on
-    the cores that the network needs.
-    """
-    batches = plain_batches(samples, reader, settings, epoch, share)
-    with ThreadPoolExecutor(1, thread_name_prefix="resformer-loader") as pool:
-        ours = torch.get_num_threads()
-        pool.submit(torch.get_num_threads).result()  # a thread takes the number it begins with when it is first asked
-        pool.submit(torch.set_num_threads, 1).result()
-        torch.set_num_threads(ours)  # the number is a thread's own, but the last one set is also what new threads begin with
-        waiting = deque(pool.submit(next, batches, None) for _ in range(_AHEAD))
-        try:
-            while (batch := waiting.popleft().result()) is not None:
-                waiting.append(pool.submit(next, batches, None))
-                yield batch
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 Crop = tuple[Tensor, Tensor | None, Tensor, int]

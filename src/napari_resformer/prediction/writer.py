@@ -1,37 +1,14 @@
-"""Reading and writing beside the network: one thread reads the next tile, one writes the last; none outlives its job."""
+"""Writing beside the network: a thread, which does not outlive its job."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Self, TypeVar
-
-Item = TypeVar("Item")
-Value = TypeVar("Value")
+from typing import Any, Self
 
 _WAITING = 2  # pieces of work that may wait for the writer, so that memory stays bounded
-
-
-def prefetch(items: Iterable[Item], read: Callable[[Item], Value]) -> Generator[tuple[Item, Value]]:
-    """Yield each item with what ``read`` makes of it; the next one is read in a thread meanwhile.
-
-    What ``read`` raises is raised here. Closing the generator waits for the read that is going on.
-    """
-    pool = ThreadPoolExecutor(1, thread_name_prefix="resformer-reader")
-    waiting: deque[tuple[Item, Future[Value]]] = deque()
-    try:
-        for item in items:
-            waiting.append((item, pool.submit(read, item)))
-            if len(waiting) > 1:
-                one, future = waiting.popleft()
-                yield one, future.result()
-        while waiting:
-            one, future = waiting.popleft()
-            yield one, future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 class Writer:
