@@ -5,7 +5,10 @@
 In the real napari, three images with painted Labels and classes (parts of an image of scikit-image's, or those of a data
 folder) are trained on for two epochs, cancelled in the middle of the second, resumed, and the new model is used by Segment &
 Classify. Then a longer run tells how much memory each epoch leaves behind. What napari itself needs for adding, refreshing and
-drawing a layer is not counted as a stall; it is printed apart. The library of models is a temporary one.
+drawing a layer is not counted as a stall; it is printed apart. So is the repainting of its window, which joins the canvas
+with what lies around it, and happens some thirty times a second while napari's own sign of activity turns: without a graphics
+card that is work for the processor, which waits its turn. The painting of the plugin's widgets in it is printed, too.
+The library of models is a temporary one.
 """
 
 from __future__ import annotations
@@ -20,17 +23,38 @@ from typing import Any
 import napari
 import numpy as np
 import psutil
+from qtpy.QtCore import QEvent
 from viewer import Heart, Span, Timed, settle, wait
 
 from napari_resformer.demo import demo_image
 from napari_resformer.model import library
 from napari_resformer.samples.folder import read_folder
-from napari_resformer.widgets import fine_tune, segment_classify
+from napari_resformer.widgets import curves, fine_tune, scores, segment_classify, summary
 from napari_resformer.widgets.annotation import give_class
 
 PLUGIN = "napari-resformer"
 LIMIT = 50  # milliseconds, once warm
 MEGABYTE = 1 << 20
+
+
+class Repainting:
+    """Notes when napari's window is repainted."""
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        self.spans: list[Span] = []
+        window = type(viewer.window._qt_window)
+        handle = window.event
+
+        def timed(window: Any, event: QEvent) -> bool:
+            if event.type() != QEvent.Type.UpdateRequest:
+                return bool(handle(window, event))
+            begin, worked = time.perf_counter(), time.thread_time()
+            try:
+                return bool(handle(window, event))
+            finally:
+                self.spans.append(Span(begin, time.perf_counter(), time.thread_time() - worked))
+
+        window.event = timed
 
 
 class Drawing:
@@ -54,19 +78,39 @@ class Watch:
     """Tells the stalls of a part of the benchmark, apart from napari's own work."""
 
     def __init__(self, viewer: napari.Viewer) -> None:
-        self._heart, self._drawing = Heart(), Drawing(viewer)
-        self._layers = [Timed(fine_tune.PreviewLayer, "show"), Timed(segment_classify, "show_result")]
+        self._heart = Heart()
+        self._napari = [Timed(fine_tune.PreviewLayer, "show"), Timed(segment_classify, "show_result"), Drawing(viewer)]
+        self._repainting = Repainting(viewer)
+        self._ours = [Timed(owner, "paintEvent") for owner in (curves.Curves, scores.ScoreBars, summary.ConfusionTable)]
 
     def tell(self, what: str, begin: float, goal: int | None = LIMIT) -> None:
         end = time.perf_counter()
-        spans = [span for part in (*self._layers, self._drawing) for span in part.spans if begin <= span.begin <= end]
-        longest, work = self._heart.worst_apart_from(spans, begin, end)
-        napari_own = 1e3 * max((span.end - span.begin for span in spans), default=0)
+
+        def of(parts: Sequence[Any]) -> list[Span]:
+            return [span for part in parts for span in part.spans if begin <= span.begin <= end]
+
+        longest, work = self._heart.worst_apart_from(outermost(of([*self._napari, self._repainting])), begin, end)
         print(
             f"{what}: {end - begin:.1f} s, longest stall {longest:.0f} ms{f' (goal {goal})' if goal else ''}, in it the GUI "
-            f"thread worked for at most {work:.0f} ms; napari's longest adding, refreshing or drawing {napari_own:.0f} ms",
+            f"thread worked for at most {work:.0f} ms; napari's longest adding, refreshing or drawing "
+            f"{longest_of(of(self._napari)):.0f} ms, repainting {longest_of(of([self._repainting])):.0f} ms, in it the plugin's "
+            f"own {longest_of(of(self._ours)):.0f} ms",
             flush=True,
         )
+
+
+def outermost(spans: Sequence[Span]) -> list[Span]:
+    """Return the spans that lie in no other: the canvas is drawn while the window is repainted."""
+    kept: list[Span] = []
+    for span in sorted(spans, key=lambda span: (span.begin, -span.end)):
+        if not kept or span.begin >= kept[-1].end:
+            kept.append(span)
+    return kept
+
+
+def longest_of(spans: Sequence[Span]) -> float:
+    """Return the length of the longest span, in ms."""
+    return 1e3 * max((span.end - span.begin for span in spans), default=0)
 
 
 def painted(pairs: int, side: int = 256) -> list[tuple[Any, Any, str]]:
@@ -190,6 +234,11 @@ def main() -> None:
     begin = time.perf_counter()
     settle(2)
     watch.tell("idle viewer", begin)
+    begin = time.perf_counter()
+    for _ in range(50):
+        viewer.window._qt_window.update()
+        settle(0.04)
+    watch.tell("idle viewer that is repainted all the time", begin)
     begin = time.perf_counter()
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Fine-tune")
     opened = time.perf_counter()

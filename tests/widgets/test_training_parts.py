@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from typing import Any
 
@@ -17,8 +18,8 @@ from napari_resformer.events import EpochDone, StepDone
 from napari_resformer.widgets import pairs
 from napari_resformer.widgets.annotation import fitting_classes, give_class, image_classes, layer_image
 from napari_resformer.widgets.class_field import ClassField
-from napari_resformer.widgets.collector import older_objects_left_alone
 from napari_resformer.widgets.curves import Curves, EpochPoint, scale
+from napari_resformer.widgets.interpreter import TURN, older_objects_left_alone, short_turns
 from napari_resformer.widgets.pairs import labels_fit, mask_data, resemblance
 from napari_resformer.widgets.summary import ConfusionTable
 from napari_resformer.widgets.timing import Stopwatch, duration
@@ -211,6 +212,19 @@ def test_the_collector_leaves_older_objects_alone_until_the_last_job_is_over() -
         gc.collect()
         assert told() is None  # what is younger is collected
     assert gc.get_freeze_count() < 10_000
+
+
+def test_the_interpreter_changes_hands_sooner_while_jobs_run() -> None:
+    before = sys.getswitchinterval()
+    with short_turns():
+        with short_turns():
+            assert sys.getswitchinterval() == pytest.approx(TURN)
+        assert sys.getswitchinterval() == pytest.approx(TURN)
+    assert sys.getswitchinterval() == pytest.approx(before)
+    with short_turns():
+        sys.setswitchinterval(2 * before)
+    assert sys.getswitchinterval() == pytest.approx(2 * before)  # somebody else's
+    sys.setswitchinterval(before)
 
 
 class _Marked:

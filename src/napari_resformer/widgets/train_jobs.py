@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from napari_resformer.events import EpochDone, Finished, Progress, Snapshot
 from napari_resformer.images.image import Image
-from napari_resformer.widgets.collector import older_objects_left_alone
 from napari_resformer.widgets.curves import EpochPoint
+from napari_resformer.widgets.interpreter import older_objects_left_alone
 from napari_resformer.widgets.pairs import AnyChannel
 from napari_resformer.widgets.preview import Preview, PreviewTarget, predict_preview
 from napari_resformer.widgets.train_request import PairData, PlaneIndex, TrainRequest, check_name_is_free, model_path, run_folder
