@@ -1,4 +1,4 @@
-"""What a training step costs over a bare PyTorch loop: ``python benchmarks/training_step.py DATA [--steps 40]``.
+"""What a training step costs over a bare PyTorch loop: ``python benchmarks/training_step.py DATA [--steps 40] [--size 128]``.
 
 Both loops take the same network, batches, augmentation and losses; the bare one makes a batch, then does forward, loss,
 backward and step, and no more. A step is timed with the wait for its batch.
@@ -40,12 +40,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--size", type=int, default=TrainSettings().size)
+    parser.add_argument("--batch", type=int, default=TrainSettings().batch)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--job-only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     *_, survey = iter_survey(samples := read_folder(options.data))
     assert isinstance(survey, Finished)
-    plan = make_plan(samples, survey.result, TrainSettings(), name="step")
+    plan = make_plan(samples, survey.result, TrainSettings(size=options.size, batch=options.batch), name="step")
     loops = {"job": job(plan, options.device)}
     if not options.job_only:
         loops["bare"] = bare(plan, options.device)
@@ -60,7 +62,8 @@ def main() -> None:
     print(f"ratio {cost['job'] / cost['bare']:.3f} (goal 1.10)", flush=True)
     for value in ("0", "1"):
         environment = os.environ | {"THP_MEM_ALLOC_ENABLE": value}
-        command = [sys.executable, __file__, str(options.data), "--steps", str(options.steps), "--device", options.device]
+        numbers = [f"--{name}={getattr(options, name)}" for name in ("steps", "size", "batch", "device")]
+        command = [sys.executable, __file__, str(options.data), *numbers]
         print(f"huge pages {'on ' if value == '1' else 'off'}: ", end="", flush=True)
         subprocess.run([*command, "--job-only"], env=environment, check=True)
 
