@@ -200,8 +200,9 @@ def test_the_collector_leaves_older_objects_alone_until_the_last_job_is_over() -
     with one:
         frozen = gc.get_freeze_count()
         assert frozen > 10_000
+        loaded = [[number] for number in range(20_000)]
         with two:
-            pass
+            assert gc.get_freeze_count() >= frozen + len(loaded)  # each job leaves alone what is older than itself
         assert gc.get_freeze_count() > 10_000
         circle: list[Any] = []
         circle.append(circle)

@@ -13,12 +13,12 @@ TURN = 0.0005
 
 
 class _WhileJobsRun:
-    """Something that the first of several jobs does, and the last undoes.
+    """Something that each job does when it begins, and that is undone when the last is over.
 
     Parameters
     ----------
     do : callable
-        Does it; returns what undoes it.
+        Does it; returns what undoes it. That of the first job is called in the end.
     """
 
     def __init__(self, do: Callable[[], Callable[[], None]]) -> None:
@@ -31,8 +31,9 @@ class _WhileJobsRun:
     def __call__(self) -> Iterator[None]:
         """Count as a job."""
         with self._lock:
+            undo = self._do()
             if not self._jobs:
-                self._undo = self._do()
+                self._undo = undo
             self._jobs += 1
         try:
             yield

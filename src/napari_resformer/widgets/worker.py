@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal, Slot  # type: ignore[attr-defined]
 
 from napari_resformer.devices import is_out_of_memory
 from napari_resformer.events import Failed, Finished, Progress, StepDone
-from napari_resformer.widgets.interpreter import short_turns
+from napari_resformer.widgets.interpreter import older_objects_left_alone, short_turns
 
 _SHORTEST_PAUSE = 0.05  # seconds between two progress events that reach the GUI; all other events reach it
 _REFUSALS = (ValueError, TypeError, OSError)
@@ -91,7 +91,7 @@ class _ClosingWorker(GeneratorWorker):  # type: ignore[misc, type-arg]
 
     def work(self) -> Any:
         """Run the job, then close it: napari does not close a generator that it quits."""
-        with short_turns():
+        with short_turns(), older_objects_left_alone():
             try:
                 return super().work()
             finally:
