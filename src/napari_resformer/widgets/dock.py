@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -75,33 +76,33 @@ class JobDock(Container[Any]):
         """Return emitters of the viewer, each with the method that listens to it."""
         return [(self._viewer.events.theme, self._use_theme), (news.library.changed, self.reset_choices)]
 
+    @abstractmethod
     def _follow(self) -> None:
         """Take over what the viewer shows, when the widget is docked."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _unfollow(self) -> None:
         """Let go of it; Qt's part of the widget may be gone already."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _first_shown(self) -> None:
         """Load libraries now that the widget is on the screen, rather than when Run is pressed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _set_accent(self, colour: str) -> None:
         """Paint in the theme's colour."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _look_ahead(self) -> None:
         """Find out what Run would do, once nothing changes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _begin_run(self) -> None:
         """Start the job that Run is for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _show_answer(self, answer: Failed | Finished[Any] | None, *, cancelled: bool) -> None:
         """Tell how a job has ended, once its worker is gone: it meddles with Python's filters of warnings, as napari does."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------------------------ life
     def _begin_life(self) -> None:
