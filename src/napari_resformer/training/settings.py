@@ -36,7 +36,7 @@ class TrainSettings(BaseModel):
         Share of the steps over which the learning rate rises; it then falls by a polynomial of power 0.9 (paper).
     class_loss_weight : float
         Weight of the classification loss against the segmentation loss. The paper has 0.25 with other losses; with these,
-        0.25 leaves classes badly learned that 1 tells apart, for less than 0.002 of Dice (docs/benchmarks.md).
+        0.25 leaves classes unlearned that 1 tells apart, at a small cost in Dice (docs/benchmarks.md).
     label_smoothing : float
         Share of each image's class that is spread over all classes in the classification loss; 0 for none. Some classes of
         any data set are wrong or in doubt; the scores then stay less certain of themselves.
