@@ -8,8 +8,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-TURN = 0.0005
-"""Seconds for which a thread may keep the interpreter while another waits for it; Python's own are 0.005."""
+TURN = 0.00002
+"""Seconds for which a thread may keep the interpreter while another waits for it; Python's own are 0.005.
+
+A thread that waits begins to count anew whenever the interpreter changes hands or is given away, even if it is taken back
+at once. Reading a checkpoint gives it away for each of its tensors, every 0.0001 s or so: the turn has to be shorter than that,
+or the one who waits does so until the last tensor is read.
+"""
 
 
 class _WhileJobsRun:
