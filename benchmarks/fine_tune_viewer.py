@@ -5,9 +5,9 @@
 In the real napari, three images with painted Labels and classes (parts of an image of scikit-image's, or those of a data
 folder) are trained on for two epochs, cancelled in the middle of the second, resumed, and the new model is used by Segment &
 Classify. Then a longer run tells how much memory each epoch leaves behind. What napari itself needs for adding, refreshing and
-drawing a layer is not counted as a stall; it is printed apart. So is the repainting of its window, which joins the canvas
-with what lies around it, and happens some thirty times a second while napari's own sign of activity turns: without a graphics
-card that is work for the processor, which waits its turn. The painting of the plugin's widgets in it is printed, too.
+drawing a layer is not counted as a stall; it is printed apart, with the repainting of its window that brings a canvas drawn
+anew onto the screen. All other repainting counts, though most of it is for napari's own sign of activity, which turns some
+thirty times a second: without a graphics card that is work for the processor. The painting of the plugin's widgets is printed.
 The library of models is a temporary one.
 """
 
@@ -79,7 +79,8 @@ class Watch:
 
     def __init__(self, viewer: napari.Viewer) -> None:
         self._heart = Heart()
-        self._napari = [Timed(fine_tune.PreviewLayer, "show"), Timed(segment_classify, "show_result"), Drawing(viewer)]
+        self._adding = [Timed(fine_tune.PreviewLayer, "show"), Timed(segment_classify, "show_result")]
+        self._drawing = Drawing(viewer)
         self._repainting = Repainting(viewer)
         self._ours = [Timed(owner, "paintEvent") for owner in (curves.Curves, scores.ScoreBars, summary.ConfusionTable)]
 
@@ -89,12 +90,17 @@ class Watch:
         def of(parts: Sequence[Any]) -> list[Span]:
             return [span for part in parts for span in part.spans if begin <= span.begin <= end]
 
-        longest, work = self._heart.worst_apart_from(outermost(of([*self._napari, self._repainting])), begin, end)
+        drawn = of([self._drawing])
+        repainted = of([self._repainting])
+        refreshing = [span for span in repainted if any(span.begin <= draw.begin <= span.end for draw in drawn)]
+        besides = [span for span in repainted if span not in refreshing]
+        napari = outermost([*of(self._adding), *drawn, *refreshing])
+        longest, work = self._heart.worst_apart_from(napari, begin, end)
         print(
             f"{what}: {end - begin:.1f} s, longest stall {longest:.0f} ms{f' (goal {goal})' if goal else ''}, in it the GUI "
-            f"thread worked for at most {work:.0f} ms; napari's longest adding, refreshing or drawing "
-            f"{longest_of(of(self._napari)):.0f} ms, repainting {longest_of(of([self._repainting])):.0f} ms, in it the plugin's "
-            f"own {longest_of(of(self._ours)):.0f} ms",
+            f"thread worked for at most {work:.0f} ms; napari's longest adding, refreshing or drawing {longest_of(napari):.0f} "
+            f"ms, longest repainting besides {longest_of(besides):.0f} ms, the plugin's own painting "
+            f"{longest_of(of(self._ours)):.0f} ms",
             flush=True,
         )
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, PushButton
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QProgressBar
 
 from napari_resformer.events import Failed, Finished, Progress
 from napari_resformer.widgets import news
-from napari_resformer.widgets.activity import Activity
+from napari_resformer.widgets.activity import Activity, RunBar
 from napari_resformer.widgets.fields import CANCEL, CANCELLING, RUN
 from napari_resformer.widgets.lifetime import Lifetime
 from napari_resformer.widgets.text import Message
@@ -54,7 +53,7 @@ class JobDock(Container[Any]):
         self._answer: Failed | Finished[Any] | None = None
         self._refusal = ""
         self._activity: Activity | None = None
-        self._bar = QProgressBar()
+        self._bar = RunBar()
         self._bar.hide()
         self._delay = delay
         self._timer = QTimer(self.native)
@@ -201,8 +200,7 @@ class JobDock(Container[Any]):
         self._answer = None
         self._say("")
         self.run.text = CANCEL
-        self._bar.setRange(0, 0)  # how much there is to do is known a moment later
-        self._bar.setFormat("Preparing")
+        self._bar.say("Preparing")  # how much there is to do is known a moment later
         self._bar.show()
         self._job = job = Job(start, self.native)
         job.happened.connect(self._on_event)
@@ -215,9 +213,7 @@ class JobDock(Container[Any]):
 
     def _on_event(self, event: Any) -> None:
         if isinstance(event, Progress):
-            self._bar.setRange(0, event.total)
-            self._bar.setValue(event.done)
-            self._bar.setFormat(f"{event.unit} %v of %m")
+            self._bar.say(f"{event.unit} %v of %m", event.done, event.total)
         elif isinstance(event, Failed | Finished):
             self._answer = event
 

@@ -418,10 +418,8 @@ class FineTune(JobDock):
     def _show_step(self, event: StepDone) -> None:
         self._stopwatch.step(event, time.monotonic())
         done, total = (event.epoch - 1) * event.steps + event.step, event.epochs * event.steps
-        self._bar.setRange(0, total)
-        self._bar.setValue(done)
         self._epoch_words = f"Epoch {event.epoch} of {event.epochs}"
-        self._bar.setFormat(self._epoch_words)
+        self._bar.say(self._epoch_words, done, total)
         if self._activity is not None:
             self._activity.show(done, total)
         each, remaining = self._stopwatch.epoch_seconds, self._stopwatch.remaining
