@@ -44,6 +44,27 @@ def test_predict_writes_masks_and_scores(images, capsys) -> None:
     assert "--overwrite" in capsys.readouterr().err
 
 
+def test_what_is_odd_about_images_is_told_once(tmp_path, picture, capsys) -> None:
+    for name in ("a", "b"):
+        imageio.imwrite(tmp_path / f"{name}.png", picture)
+    imageio.imwrite(tmp_path / "blank.png", np.full((64, 64), 7, np.uint8))
+    paths = [str(tmp_path / f"{name}.png") for name in ("a", "b", "blank")]
+    assert main(["predict", *paths, "-o", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert sum("constant" in line for line in said) == 1
+    assert any(line.startswith("blank.png: ") for line in said)
+    assert any(line.startswith("a.png and 2 more: ") for line in said)  # no pixel size is known
+
+
+def test_ctrl_c_says_what_is_kept(images, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("napari_resformer.prediction.job.run_plan", interrupted)
+    assert main(["predict", str(images / "a" / "x.png"), "-o", str(images / "out"), "--device", "cpu"]) == 130
+    assert "what is done is kept; go on with --resume" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments", [["predict", "x.png", "--model", "nope"], ["models", "info", "nope"], ["predict", "x", "--device", "tpu"]]
 )

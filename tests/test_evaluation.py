@@ -56,6 +56,21 @@ def test_the_report_keeps_its_contract(truth, random_model, tmp_path, capsys) ->
     assert nr.evaluate(random_model, truth, folds=[1], device="cpu")["n"] == 2
 
 
+def test_the_zoom_is_that_of_predict(truth, random_model, tmp_path, capsys) -> None:
+    model, image = random_model.save(tmp_path / "m.safetensors"), imageio.imread(truth / "images" / "3.png")
+    for path in (truth / "masks").iterdir():
+        path.unlink()
+    seen = nr.predict(nr.load_model(model), image, axes="YXC", zoom=0.5, device="cpu")
+    imageio.imwrite(truth / "masks" / "3.png", np.asarray(seen.mask).astype(np.uint8))
+    arguments = ["evaluate", str(truth), "--model", str(model), "--device", "cpu"]
+    dice = []
+    for zoom in ([], ["--zoom", "0.5"]):
+        assert main([*arguments, *zoom]) == 0
+        dice.append(json.loads(capsys.readouterr().out)["mask_mean"]["dice_pooled"])
+    assert dice[1] == 1.0
+    assert dice[0] < 0.99
+
+
 def test_what_cannot_be_compared_is_refused(truth, random_model) -> None:
     with pytest.raises(ValueError, match="no fold 9; there are 0, 1"):
         nr.evaluate(random_model, truth, folds=[9])

@@ -164,7 +164,7 @@ def test_masks_of_any_axes_are_files_that_say_so(model: str, tmp_path: Path, axe
     assert len(np.unique(turned.data)) > 1
 
 
-@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
 def test_large_tiff_files_are_read_in_parts(random_model, tmp_path, monkeypatch, compression: str | None) -> None:
     picture = RNG.integers(0, 255, (300, 320, 3), dtype=np.uint8)
     tiled = {"tile": (64, 64)} if compression else {}

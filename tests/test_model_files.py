@@ -7,6 +7,8 @@ import http.server
 import json
 import pickle
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file
 
 import napari_resformer as nr
+from napari_resformer.cli import main
 from napari_resformer.model.file import FORMAT, file_sha256, read_card, stored_weights
 
 
@@ -101,17 +104,49 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         nr.load_model("nucleus")
 
 
-def test_a_download_is_checked_by_its_hash(random_model, tmp_path, user_folder) -> None:
-    source = tmp_path / "server"
-    source.mkdir()
-    path = random_model.save(source / "far.safetensors")
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(source))
+@pytest.fixture
+def server(tmp_path) -> Iterator[Path]:
+    """A folder whose files a server of this machine hands out, at the address that lies in it as a text."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/far.safetensors"
-        with pytest.raises(ValueError, match="hash"):
-            nr.download_model(url, "0" * 64)
-        assert not (user_folder / "far.safetensors").exists()
-        assert nr.download_model(url, file_sha256(path)).name == "far"
+        (folder / "address").write_text(f"http://127.0.0.1:{server.server_port}")
+        yield folder
         server.shutdown()
+
+
+def address(path: Path) -> str:
+    return f"{(path.parent / 'address').read_text()}/{path.name}"
+
+
+def test_a_download_is_checked_by_its_hash(random_model, server, user_folder) -> None:
+    path = random_model.save(server / "far.safetensors")
+    with pytest.raises(ValueError, match="hash"):
+        nr.download_model(address(path), "0" * 64)
+    assert not list(user_folder.glob("**/*"))
+    assert nr.download_model(address(path), file_sha256(path)).name == "far"
+    assert [one.name for one in user_folder.glob("**/*")] == ["far.safetensors"]
     assert torch.equal(*(next(nr.load_model(name).network.parameters()) for name in ("far", path)))
+
+
+def test_a_download_replaces_no_other_model_unless_told_to(random_model, server, user_folder, capsys) -> None:
+    user_folder.mkdir(parents=True, exist_ok=True)
+    mine = user_folder / "far.safetensors"
+    mine.write_bytes(b"years of work")
+    path = random_model.save(server / "far.safetensors")
+    download = ["models", "download", address(path), "--sha256", file_sha256(path)]
+    assert main(download) == 1
+    said = capsys.readouterr().err
+    assert all(word in said for word in (str(mine), "--name", "--overwrite"))
+    broken = server / "broken.safetensors"
+    broken.write_bytes(b"no model")
+    with pytest.raises(ValueError, match="no complete safetensors file"):
+        nr.download_model(address(broken), file_sha256(broken), "far", overwrite=True)
+    assert mine.read_bytes() == b"years of work"
+    assert main([*download, "--overwrite"]) == 0
+    assert file_sha256(mine) == file_sha256(path)
+    path.unlink()
+    assert main(download) == 0  # it is there already, and is not fetched again
+    assert [one.name for one in user_folder.glob("**/*")] == ["far.safetensors"]

@@ -109,12 +109,15 @@ def test_cancel_resume_finish(qtbot: Any, make_fine_tune: Any) -> None:
     qtbot.waitUntil(lambda: "epochs" in widget.plan_text, timeout=20_000)
     widget.epochs.value = 4
     qtbot.waitUntil(lambda: widget.run.text == "Resume", timeout=20_000)
+    before = {point.epoch: point.dice for point in widget._panel.curves.points}
     steps: list[int] = []
     widget._stopwatch.step = lambda event, now: steps.append(event.epoch)
     press(qtbot, widget, until=lambda: widget.busy)
     qtbot.waitUntil(lambda: epochs_done(widget) >= 3, timeout=60_000)
     qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
     assert [point.epoch for point in widget._panel.curves.points] == [1, 2, 3, 4]
+    assert all(point.dice == pytest.approx(before[point.epoch]) for point in widget._panel.curves.points if point.epoch in before)
+    assert len(before) >= 2
     assert load_model("mine").card.training["epochs_done"] == 4
     assert sum(map(sum, widget._panel.summary.confusion.counts)) == 1  # also where the best epoch was before the break
 

@@ -11,7 +11,7 @@ from napari_resformer.cli.usage import DONE, Commands, Parser, load, print_notic
 def add_demo(commands: Commands, common: Parser, device: Parser) -> None:
     """Add the command to the parser."""
     demo = commands.add_parser("demo", parents=[common, device], help="segment and classify a bundled real image")
-    demo.add_argument("--model", default="nuclei", metavar="M", help="model name or path (default: nuclei)")
+    demo.add_argument("--model", default="nuclei", metavar="M", help="model name, with -o also a path (default: nuclei)")
     demo.add_argument("-o", "--output", type=Path, metavar="PNG", help="write a picture instead of opening napari")
     demo.set_defaults(command=_demo)
 

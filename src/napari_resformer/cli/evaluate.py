@@ -8,19 +8,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from napari_resformer.cli.usage import DONE, Commands, Parser, comma_list, load, refuse_existing
+from napari_resformer.cli.usage import DONE, Commands, Parser, comma_list, load, positive, refuse_existing
 
 
 def add_evaluate(commands: Commands, common: Parser, device: Parser) -> None:
     """Add the command to the parser."""
     evaluate = commands.add_parser("evaluate", parents=[common, device], help="measure a model on a data folder")
-    evaluate.add_argument("data", type=Path, metavar="DATA")
-    evaluate.add_argument("--model", required=True, metavar="M")
-    evaluate.add_argument("--folds", type=comma_list, metavar="0")
+    evaluate.add_argument("data", type=Path, metavar="DATA", help="folder with images/, masks/ and labels.csv")
+    evaluate.add_argument("--model", required=True, metavar="M", help="model name or path")
+    evaluate.add_argument("--folds", type=comma_list, metavar="0", help="folds of labels.csv to measure on (default: all images)")
     evaluate.add_argument(
         "--object-numbers", action="store_true", help="label values number objects, which all are of one mask class"
     )
-    evaluate.add_argument("-o", "--output", type=Path, metavar="report.json")
+    evaluate.add_argument(
+        "--zoom", type=positive, metavar="X", help="let the network see each image X times as large, as predict does"
+    )
+    evaluate.add_argument("-o", "--output", type=Path, metavar="report.json", help="where the report goes (default: stdout)")
     evaluate.add_argument("--overwrite", action="store_true", help="replace a report that exists")
     evaluate.set_defaults(command=_evaluate)
 
@@ -44,7 +47,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         samples = samples.with_object_numbers()
     report: dict[str, Any] = {}
     with tqdm(total=len(samples.samples), unit="image", file=sys.stderr) as bar:
-        for event in iter_evaluate(model, samples, device=options.device):
+        for event in iter_evaluate(model, samples, zoom=options.zoom, device=options.device):
             if isinstance(event, Progress):
                 bar.update(event.done - bar.n)
             elif isinstance(event, Finished):

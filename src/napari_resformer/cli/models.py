@@ -20,6 +20,7 @@ def add_models(commands: Commands, common: Parser) -> None:
     download.add_argument("url", metavar="URL")
     download.add_argument("--sha256", required=True, metavar="HASH", help="the file is kept only if this is its hash")
     download.add_argument("--name", metavar="NAME", help="what to call it (default: the file's name)")
+    download.add_argument("--overwrite", action="store_true", help="replace another model of that name")
     download.set_defaults(command=_models_download)
 
 
@@ -50,6 +51,6 @@ def _models_info(options: argparse.Namespace) -> int:
 def _models_download(options: argparse.Namespace) -> int:
     from napari_resformer.model.library import download_model
 
-    entry = download_model(options.url, options.sha256, options.name)
+    entry = download_model(options.url, options.sha256, options.name, overwrite=options.overwrite)
     print(f"saved as {entry.name}: {entry.card.summary}")
     return DONE

@@ -31,6 +31,7 @@ from napari_resformer.cli.usage import (
 
 if TYPE_CHECKING:
     from napari_resformer.model.file import Model
+    from napari_resformer.prediction.plan import Plan
     from napari_resformer.prediction.result import PredictResult
 
 
@@ -41,7 +42,7 @@ def add_predict(commands: Commands, common: Parser, device: Parser) -> None:
     predict.add_argument("--model", default="nuclei", metavar="M", help="model name or path (default: nuclei)")
     predict.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="where results go (default: here)")
     predict.add_argument("--axes", help="one letter a dimension: T, Z, P loops, C channels, Y, X; for instance ZYX")
-    predict.add_argument("--channels", type=comma_list, metavar="I,J", help="channels in the model's order, by number")
+    predict.add_argument("--channels", type=comma_list, metavar="I,J", help="channels in the model's order, by number or name")
     predict.add_argument(
         "--pixel-size",
         type=pixel_size,
@@ -57,12 +58,13 @@ def add_predict(commands: Commands, common: Parser, device: Parser) -> None:
     predict.add_argument("--tile", type=int, metavar="N", help="pixels on a side that one pass of the network owns")
     predict.add_argument("--overwrite", action="store_true", help="replace results that exist")
     predict.add_argument("--resume", action="store_true", help="keep results that are done, go on where a run was cut off")
-    predict.set_defaults(command=_predict)
+    predict.set_defaults(command=_predict, if_interrupted="what is done is kept; go on with --resume")
 
 
 def _predict(options: argparse.Namespace) -> int:
     from napari_resformer.devices import choose_device
     from napari_resformer.images.files import read_image
+    from napari_resformer.prediction.plan import make_plan
 
     if options.overwrite and options.resume:
         raise UsageError("--overwrite starts anew and --resume goes on; give one of them")
@@ -75,10 +77,16 @@ def _predict(options: argparse.Namespace) -> int:
     header = ["image", "plane", "predicted", *model.card.image_classes]
     rows = _read_rows(table, header) if options.resume else {}
     failed = 0
+    notes: dict[str, list[str]] = {}
     for path, label, target in zip(options.images, _labels(options.images), targets, strict=True):
         try:
             image = read_image(path, options.axes, options.pixel_size, 0 if options.channels else model.card.needed_channels)
-            rows[label] = _predict_image(model, image, options, label, target, rows.get(label, []))  # in their old place
+            plan = make_plan(
+                model.card, image, channels=options.channels, device=options.device, tile=options.tile, zoom=options.zoom
+            )  # fmt: skip
+            for note in plan.notes:
+                notes.setdefault(note, []).append(label)
+            rows[label] = _predict_image(model, plan, options, label, target, rows.get(label, []))  # in their old place
         except Exception as error:  # noqa: BLE001 - pixels are decoded on the way; the other images are done all the same
             failed += 1
             if options.debug:
@@ -91,12 +99,15 @@ def _predict(options: argparse.Namespace) -> int:
             f"{len(options.images) - failed} of {len(options.images)} image(s) done; "
             f"masks and {table.name} are in {options.output}"
         )
+    for note, named in notes.items():
+        others = f" and {len(named) - 1} more" if len(named) > 1 else ""
+        print(f"{named[0]}{others}: {note}")
     print_notice(model)
     return FAILED if failed else DONE
 
 
 def _predict_image(
-    model: Model, image: Any, options: argparse.Namespace, name: str, target: Path, kept: list[list[str]]
+    model: Model, plan: Plan, options: argparse.Namespace, name: str, target: Path, kept: list[list[str]]
 ) -> list[list[str]]:
     """Write an image's mask and return its rows of scores; ``kept`` are those of an earlier run."""
     import shutil
@@ -104,12 +115,9 @@ def _predict_image(
 
     from napari_resformer.images.writing import write_mask
     from napari_resformer.prediction.fingerprint import differences, fingerprint
-    from napari_resformer.prediction.plan import LARGE_MASK, make_plan, with_tile
+    from napari_resformer.prediction.plan import LARGE_MASK, with_tile
     from napari_resformer.prediction.store import earlier_tile
 
-    plan = make_plan(
-        model.card, image, channels=options.channels, device=options.device, tile=options.tile, zoom=options.zoom
-    )  # fmt: skip
     if target.suffix == ".zarr":
         return _score_rows(name, _run_plan(model, plan, name, out=target, overwrite=options.overwrite, resume=options.resume))
     store = target.with_name(f".{target.stem}.zarr") if prod(plan.image.mask_shape) > LARGE_MASK else None
@@ -143,7 +151,7 @@ def _note(mask: Path) -> dict[str, Any]:
     return note
 
 
-def _run_plan(model: Model, plan: Any, name: str, *, out: Path | None, overwrite: bool, resume: bool) -> PredictResult:
+def _run_plan(model: Model, plan: Plan, name: str, *, out: Path | None, overwrite: bool, resume: bool) -> PredictResult:
     from tqdm import tqdm
 
     from napari_resformer.events import Finished, Progress

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         Without the program's name; those of the process when left out.
     """
-    # torch reads this when it first allocates: huge pages make training on a CPU faster where the system has them.
+    # torch reads this when it first allocates: huge pages, where the system has them, save it work with large arrays.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     options = _parser().parse_args(arguments)
     if not options.debug:  # tifffile logs what is odd in a file, beside the one line that says whether it could be read
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except KeyboardInterrupt:
-        print(f"napari-resformer: interrupted; nothing half-written was left{options.if_interrupted}", file=sys.stderr)
+        print(f"napari-resformer: interrupted; {options.if_interrupted}", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if options.debug:
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="napari-resformer",
         description="Segment and classify images with one network, and teach it your own masks and classes.",
     )
-    parser.set_defaults(if_interrupted="")
+    parser.set_defaults(if_interrupted="nothing half-written was left")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_demo(commands, common, device)
     add_predict(commands, common, device)

@@ -43,9 +43,13 @@ def add_train(commands: Commands, common: Parser, device: Parser) -> None:
         "--object-numbers", action="store_true", help="label values number objects, which all are of one mask class"
     )
     train.add_argument(
-        "--mode", choices=("native", "resize"), help="crops as they are, or planes resized to --size (default: native)"
+        "--mode",
+        choices=("native", "resize"),
+        help="crops as they are, or planes resized to --size (default: native, or that of --from)",
     )
-    train.add_argument("--size", type=int, metavar="N", help="side of the crops or resized planes (default: 128)")
+    train.add_argument(
+        "--size", type=int, metavar="N", help="side of the crops or resized planes (default: 128, or that of --from)"
+    )
     train.add_argument("--batch", type=int, metavar="N", help="crops a step, over all devices (default: 4)")
     train.add_argument("--lr", type=positive, metavar="X", help="learning rate (default: 0.0015)")
     train.add_argument("--freeze-encoder", action="store_true", default=None, help="keep the encoder of --from as it is")
@@ -54,7 +58,7 @@ def add_train(commands: Commands, common: Parser, device: Parser) -> None:
     train.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     train.add_argument("--json-log", type=Path, metavar="FILE", help="append one JSON line an epoch")
     train.add_argument("--overwrite", action="store_true", help="replace a model that exists, and its run")
-    train.set_defaults(command=_train, if_interrupted="; go on with --resume")
+    train.set_defaults(command=_train, if_interrupted="nothing half-written was left; go on with --resume")
 
 
 def _train(options: argparse.Namespace) -> int:

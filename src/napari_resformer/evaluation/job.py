@@ -29,6 +29,7 @@ def evaluate(
     *,
     folds: Sequence[int | str] | None = None,
     object_numbers: bool = False,
+    zoom: float | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
     """Measure a model on a data folder.
@@ -43,6 +44,8 @@ def evaluate(
         Folds of ``labels.csv`` to measure on; all when left out.
     object_numbers : bool
         Whether label values number objects, which then all are of one mask class.
+    zoom : float, optional
+        As in :func:`~napari_resformer.predict`, for all images.
     device : str
         See :func:`~napari_resformer.devices.choose_device`.
 
@@ -62,13 +65,15 @@ def evaluate(
         samples = select_folds(samples, [str(fold) for fold in folds])
     if object_numbers:
         samples = samples.with_object_numbers()
-    for event in iter_evaluate(model, samples, device=device):
+    for event in iter_evaluate(model, samples, zoom=zoom, device=device):
         if isinstance(event, Finished):
             return event.result.to_dict()
     raise AssertionError("an evaluation ends with its report")
 
 
-def iter_evaluate(model: Model, samples: SampleSet, *, device: str = "auto") -> Iterator[EvaluateEvent]:
+def iter_evaluate(
+    model: Model, samples: SampleSet, *, zoom: float | None = None, device: str = "auto"
+) -> Iterator[EvaluateEvent]:
     """Do the same as :func:`evaluate` on samples, step by step; closing the generator cancels it."""
     card = model.card
     if card.image_classes and (unknown := sorted(set(samples.image_classes) - set(card.image_classes))):
@@ -80,7 +85,7 @@ def iter_evaluate(model: Model, samples: SampleSet, *, device: str = "auto") -> 
         raise ValueError(f"{samples.name} has no image to evaluate on")
     tallies = []
     for number, sample in enumerate(samples.samples, start=1):
-        tallies.append(_tally(model, sample, device))
+        tallies.append(_tally(model, sample, zoom, device))
         yield Progress(number, len(samples.samples), "image")
     report = make_report(tallies, card.mask_classes, card.image_classes)
     groups = [sample.group for sample in samples.samples]
@@ -95,11 +100,11 @@ def _alone(plane: Plane) -> Image:
     return Image(plane.read(), "CYX", image.name, image.pixel_size, image.channel_names, image.rgb)
 
 
-def _tally(model: Model, sample: Sample, device: str) -> ImageTally:
+def _tally(model: Model, sample: Sample, zoom: float | None, device: str) -> ImageTally:
     card: Card = model.card
     plane, mask = sample.plane(), sample.mask()
     alone = _alone(plane)
-    result = predict(model, alone, device=device)
+    result = predict(model, alone, zoom=zoom, device=device)
     if mask is not None and (top := int(mask.max())) > len(card.mask_classes):
         raise ValueError(
             f"the mask of {sample.name} holds the value {top}; {card.name} knows 1 to {len(card.mask_classes)} "

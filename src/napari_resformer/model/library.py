@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from platformdirs import user_data_path
 
 from napari_resformer.model.card import Card
-from napari_resformer.model.file import SUFFIX, Model, ModelFileError, load_file, read_card
+from napari_resformer.model.file import SUFFIX, Model, ModelFileError, file_sha256, load_file, read_card
 
 Origin = Literal["bundled", "user", "path"]
 
@@ -102,7 +103,7 @@ def load_model(name_or_path: str | Path) -> Model:
     return load_file(find_model(name_or_path).path)
 
 
-def download_model(url: str, sha256: str, name: str | None = None) -> ModelEntry:
+def download_model(url: str, sha256: str, name: str | None = None, *, overwrite: bool = False) -> ModelEntry:
     """Download a model file into the user's folder.
 
     Parameters
@@ -113,11 +114,15 @@ def download_model(url: str, sha256: str, name: str | None = None) -> ModelEntry
         Its SHA-256, 64 hexadecimal digits; a file with another one is not kept.
     name : str, optional
         What to call it; the file's own stem when left out.
+    overwrite : bool
+        Replace another model of that name; without it, only the very same file may be there.
 
     Raises
     ------
     ValueError
-        If the hash is no SHA-256 or not that of the file, or the file is no usable model.
+        If the hash is no SHA-256 or not that of the file, or the file is no usable model. What was there stays.
+    FileExistsError
+        If the user's folder has another model of that name.
     OSError
         If the file cannot be fetched.
     """
@@ -129,14 +134,16 @@ def download_model(url: str, sha256: str, name: str | None = None) -> ModelEntry
     if not stem or Path(stem).name != stem or stem.startswith("."):
         raise ValueError(f"{stem!r} is no name for a model; give plain letters, digits and dashes")
     path = user_folder() / f"{stem}{SUFFIX}"
-    had = path.exists()
-    try:
-        pooch.retrieve(url, known_hash=f"sha256:{sha256}", fname=path.name, path=path.parent, progressbar=False)
+    if path.exists() and file_sha256(path) == sha256.casefold():
         return ModelEntry(stem, "user", path, read_card(path))
-    except ModelFileError:
-        if not had:
-            path.unlink(missing_ok=True)
-        raise
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} is another model; choose another name (--name), or replace it (--overwrite)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:  # on the same disk, so that it can be moved
+        fetched = Path(pooch.retrieve(url, known_hash=f"sha256:{sha256}", fname=path.name, path=folder, progressbar=False))
+        card = read_card(fetched)
+        fetched.replace(path)
+    return ModelEntry(stem, "user", path, card)
 
 
 def _bundled_folder() -> Path:

@@ -211,6 +211,7 @@ def history_row(done: EpochDone) -> dict[str, Any]:
         "mask_loss": done.held_out.mask_loss,
         "class_loss": done.held_out.class_loss,
         "dice": report.mask_mean.dice,
+        "dice_pooled": done.held_out.dice,
         **{f"dice {name}": score.dice for name, score in report.mask.items()},
         "accuracy": classes.accuracy if classes else None,
         "balanced_accuracy": classes.balanced_accuracy if classes else None,
@@ -224,7 +225,7 @@ def history_row(done: EpochDone) -> dict[str, Any]:
 def write_metrics(history: Sequence[dict[str, Any]], path: Path) -> None:
     """Write the history as CSV."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
+    writer = csv.DictWriter(text, history[-1].keys(), lineterminator="\n")  # earlier rows may be of an earlier version
     writer.writeheader()
     writer.writerows(history)
     with atomic_write(path) as file:

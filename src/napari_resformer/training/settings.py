@@ -49,8 +49,8 @@ class TrainSettings(BaseModel):
     zoom : (float, float)
         Smallest and largest zoom of the augmentation; those near 1 are drawn most often.
     surround : {"blank", "mirror"}
-        What a view shows beyond the border of its plane: black padding, which counts for nothing,
-        or the plane's mirror image. With the former, planes smaller than a crop are seen whole.
+        What a view shows beyond the border of its plane: black padding, which does not count for the class and is
+        background for the mask, or the plane's mirror image. With the former, planes smaller than a crop are seen whole.
     colour_jitter : float
         Strength of brightness, contrast and colour changes, 0 for none.
     stain_jitter : float

@@ -353,7 +353,7 @@ def _earlier_points(metrics: Path) -> Iterator[EpochPoint]:
             yield EpochPoint(
                 int(row["epoch"]),
                 (number(row.get("train_loss")), number(row.get("loss"))),
-                (number(row.get("train_dice")), number(row.get("dice"))),
+                (number(row.get("train_dice")), number(row.get("dice_pooled"))),
                 (number(row.get("train_accuracy")), number(row.get("accuracy"))),
                 row.get("best") == "True",
             )
