@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--only", choices=ARMS, help="train one of the three, so that several processes share the work")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--masked-share", type=float, default=TrainSettings().masked_share, help="0: drawn as they come")
     options = parser.parse_args()
     samples = read_folder(options.data)
     test = select_folds(samples, [options.test_fold])
@@ -41,7 +42,9 @@ def main() -> None:
             continue
         rows = []
         for seed in range(options.seeds):
-            settings = TrainSettings(mode="resize", size=options.size, seed=seed, epochs=epochs)
+            settings = TrainSettings(
+                mode="resize", size=options.size, seed=seed, epochs=epochs, masked_share=options.masked_share
+            )
             rows += judge(trained(samples.subset(chosen), settings), test)
         print(f"{arm}: {len(chosen)} images, {epochs} epochs, {options.seeds} seeds")
         print(line("  mean Dice, images with a lesion", [row for row in rows if row.name in lesions], lesion_dice))

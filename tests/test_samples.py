@@ -19,6 +19,7 @@ from napari_resformer.samples.pairs import LayerPair, pair_faults, samples_from_
 from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.samples.saving import save_folder
 from napari_resformer.samples.split import split_samples
+from napari_resformer.samples.survey import iter_survey
 from napari_resformer.training.plan import make_plan
 from napari_resformer.training.preflight import iter_preflight
 from napari_resformer.training.settings import TrainSettings
@@ -285,6 +286,21 @@ def test_going_on_from_a_model_keeps_what_it_has_learned_from_out_of_the_validat
     assert re.search(r"again has learned from [2-4] of the validation images, for instance im\d", nothing_new)
     something_new = "\n".join(last(iter_preflight(samples, TrainSettings(), start=again.card)).warnings)
     assert "has learned from" not in something_new
+
+
+def test_planes_without_paint_teach_no_mask() -> None:
+    """They have labels, but a training must know that these hold no mask, to draw those that do more often."""
+    stacks = []
+    for name in ("one", "two", "three", "four"):
+        stack, labels = (np.stack(part) for part in zip(*[blobs() for _ in range(6)], strict=True))
+        labels[2:] = 0
+        classes = {(place,): name for place in range(6)}
+        stacks.append(LayerPair(from_array(stack, "ZYX", name=name), labels, classes))
+    samples = samples_from_pairs(stacks, "mine")
+    plan = make_plan(samples, last(iter_survey(samples)), TrainSettings(), name="m")
+    used = [*plan.training.samples, *plan.validation.samples]
+    assert len(used) == 24
+    assert {one.name[-1] for one in used if one.mask_source is not None} == {"0", "1"}
 
 
 def test_a_folder_with_odd_files_says_so(tmp_path) -> None:

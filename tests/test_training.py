@@ -624,11 +624,35 @@ def test_batches_made_ahead_are_the_plain_ones_and_leave_the_cores_to_the_networ
         assert all(torch.equal(getattr(one, name), getattr(two, name)) for name in one.__dataclass_fields__)
 
 
+def drawn_often(samples: SampleSet, epochs: int = 100, **settings: float) -> Counter[tuple[str | None, bool]]:
+    """Count how often samples of each class, with and without a mask, are drawn."""
+    given = TrainSettings(**settings)
+    numbers = (number for epoch in range(epochs) for number in epoch_order(samples, given, epoch))
+    return Counter((one.image_class, one.mask_source is not None) for one in map(samples.samples.__getitem__, numbers))
+
+
+def some(counts: dict[tuple[str, bool], int]) -> SampleSet:
+    """Return a set of so many samples of each class, with or without a mask."""
+    kinds = [(f"{name}{masked}{number}", name, masked) for (name, masked), many in counts.items() for number in range(many)]
+    return SampleSet("s", tuple(Sample(one, Path(), Path() if masked else None, name, one) for one, name, masked in kinds), ())
+
+
+def test_the_few_images_with_a_mask_are_drawn_more_often() -> None:
+    counts = {("a", True): 10, ("a", False): 90, ("b", True): 60, ("b", False): 40, ("c", True): 1, ("c", False): 99}
+    drawn = drawn_often(some(counts))
+    assert drawn["a", True] == pytest.approx(drawn["a", False], rel=0.02)
+    assert drawn["b", True] == pytest.approx(1.5 * drawn["b", False], rel=0.02)  # there most have one
+    assert drawn["c", True] == pytest.approx(8 / 92 * drawn["c", False], rel=0.02)  # eight times in an epoch, and no more
+    assert [sum(drawn[name, masked] for masked in (True, False)) for name in "abc"] == pytest.approx([10_000] * 3, rel=0.01)
+    as_they_come = drawn_often(some(counts), masked_share=0)
+    assert {kind: count / 100 for kind, count in as_they_come.items()} == pytest.approx(counts)
+
+
 def test_a_class_of_one_image_is_not_made_important() -> None:
     counts = {"common": 40, "rare": 10, "single": 1}
     numbered = [(name, number) for name, count in counts.items() for number in range(count)]
     samples = SampleSet("s", tuple(Sample(f"{name}{number}", Path(), None, name, name) for name, number in numbered), ())
-    drawn = Counter(samples.samples[number].image_class for epoch in range(200) for number in epoch_order(samples, 0.5, 0, epoch))
+    drawn = Counter({name: count for (name, _), count in drawn_often(samples, 200).items()})
     often = {name: drawn[name] / counts[name] for name in counts}
     assert often["rare"] == pytest.approx(2 * often["common"], rel=0.05)
     assert often["single"] == pytest.approx(often["rare"] * 2**0.5, rel=0.1)  # as one of five

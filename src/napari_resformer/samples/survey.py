@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,9 +100,10 @@ class Survey:
         return any(fact.colour for fact in self.facts)
 
     def annotated(self, samples: SampleSet) -> SampleSet:
-        """Return the samples that have a mask or an image class."""
+        """Return the samples that have a mask or an image class; labels in which nothing is painted are no mask."""
         masked = {fact.name for fact in self.facts if fact.mask_values is not None}
-        return samples.subset([one for one in samples.samples if one.image_class is not None or one.name in masked])
+        told = [one if one.name in masked else replace(one, mask_source=None) for one in samples.samples]
+        return samples.subset([one for one in told if one.image_class is not None or one.mask_source is not None])
 
 
 def iter_survey(samples: SampleSet) -> Iterator[Progress | Finished[Survey]]:

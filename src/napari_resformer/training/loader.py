@@ -19,6 +19,8 @@ from napari_resformer.training.settings import TrainSettings
 UNKNOWN_CLASS = -1
 FEW_OF_A_CLASS = 5
 """A class with fewer samples cannot be learned well; it counts as if it had so many, lest others be taken for it."""
+MOST_OFTEN = 8
+"""The few samples with a mask are drawn at most so many times as often as they come, lest they be learned by heart."""
 
 
 @dataclass(frozen=True)
@@ -77,22 +79,35 @@ class PlaneReader:
         return pixels, None if mask is None else mask.astype(np.uint8)
 
 
-def epoch_order(samples: SampleSet, balance: float, seed: int, epoch: int) -> list[int]:
+def epoch_order(samples: SampleSet, settings: TrainSettings, epoch: int) -> list[int]:
     """Return the sample numbers of an epoch, as many as there are samples.
 
     A class with n samples is drawn in proportion to ``n ** (1 - balance)``, but no sample more often than those of a class of
-    :data:`FEW_OF_A_CLASS`; within it, each sample equally often but for one. Samples of unknown class count as a class of
-    their own.
+    :data:`FEW_OF_A_CLASS`. Within it, ``masked_share`` of those drawn have a mask, or more where more have one; else each
+    sample is drawn equally often but for one. Samples of unknown class count as a class of their own.
     """
-    generator = np.random.default_rng((seed, epoch))
+    generator = np.random.default_rng((settings.seed, epoch))
     names = np.array([sample.image_class or "" for sample in samples.samples])
+    masked = np.array([sample.mask_source is not None for sample in samples.samples])
     _, kind, counts = np.unique(names, return_inverse=True, return_counts=True)
-    weight = (np.maximum(counts, FEW_OF_A_CLASS).astype(float) ** -balance)[kind]
+    weight = (np.maximum(counts, FEW_OF_A_CLASS).astype(float) ** -settings.balance)[kind]
+    for number in range(len(counts)):
+        mine = kind == number
+        weight[mine] *= _emphasis(masked[mine], settings.masked_share)
     shuffled = generator.permutation(len(names))
     upto = np.cumsum(weight[shuffled] / weight.sum())
     marks = (np.arange(len(names)) + generator.random()) / len(names)
     drawn = shuffled[np.minimum(np.searchsorted(upto, marks), len(names) - 1)]
     return [int(number) for number in generator.permutation(drawn)]
+
+
+def _emphasis(masked: NDArray[np.bool_], wanted: float) -> NDArray[np.float64]:
+    """Return how many times as often as they come the samples of a class are drawn; 1 on average."""
+    share = masked.mean()
+    drawn = min(wanted, MOST_OFTEN * share)
+    if not share < drawn:
+        return np.ones(len(masked))
+    return np.where(masked, drawn / share, (1 - drawn) / (1 - share))
 
 
 def steps_per_epoch(samples: int, batch: int, processes: int = 1) -> int:
@@ -119,7 +134,7 @@ def epoch_batches(
         Number of this process and of all: each gets its own crops of every batch.
     """
     rank, processes = share
-    order = epoch_order(samples, settings.balance, settings.seed, epoch)
+    order = epoch_order(samples, settings, epoch)
     while len(order) < 2 * processes:
         order = order * 2  # batch norm needs two crops to take statistics of
     places = range(len(order))

@@ -42,6 +42,10 @@ class TrainSettings(BaseModel):
         any data set are wrong or in doubt; the scores then stay less certain of themselves.
     balance : float
         0 draws samples as they come, 1 draws each image class equally often.
+    masked_share : float
+        Where fewer samples of a class have a mask, so many of those drawn have one all the same, but none is drawn more
+        than :data:`~napari_resformer.training.loader.MOST_OFTEN` times as often; 0 draws them as they come. A mask is
+        learned from crops that have one, whatever else is in a batch (docs/benchmarks.md).
     average_decay : float
         Decay per step of the exponential average of the weights, which is what is validated and kept; 0 for none.
     rotation : float
@@ -88,6 +92,7 @@ class TrainSettings(BaseModel):
     class_loss_weight: Annotated[float, Field(ge=0)] = 1.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     balance: Annotated[float, Field(ge=0, le=1)] = 0.5
+    masked_share: Annotated[float, Field(ge=0, lt=1)] = 0.5
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     rotation: Annotated[float, Field(ge=0, le=180)] = 180.0
     zoom: tuple[float, float] = (0.8, 1.25)
