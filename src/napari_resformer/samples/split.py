@@ -34,7 +34,6 @@ def split_samples(
     folds: Sequence[str] | None = None,
     val_folds: Sequence[str] | None = None,
     seed: int = 0,
-    masked: Collection[str] | None = None,
     learned: Collection[str] = frozenset(),
 ) -> tuple[SampleSet, SampleSet]:
     """Split samples into a training and a validation part.
@@ -42,15 +41,13 @@ def split_samples(
     Parameters
     ----------
     samples : SampleSet
-        All samples.
+        All samples. Where some have a mask and others none, both parts get some of either.
     folds : sequence of str, optional
         Folds to train on; default all but ``val_folds``.
     val_folds : sequence of str, optional
         Folds to validate on; default a part of the training samples, drawn by group and stratified by class.
     seed : int
         Of the draw.
-    masked : collection of str, optional
-        Names of the samples that have a mask, where not all have: both parts then get some.
     learned : collection of str
         Names of the samples that the model to start from has learned from: others are drawn to validate on first.
 
@@ -76,14 +73,14 @@ def split_samples(
             )
     else:
         pool = samples if folds is None else select_folds(samples, folds)
-        training, validation = _draw(pool, seed, masked, learned)
+        training, validation = _draw(pool, seed, learned)
     for part, name in ((training, "training"), (validation, "validation")):
         if not part.samples:
             raise ValueError(f"no sample is left for {name}; give more images, or other folds")
     return training, validation
 
 
-def _draw(samples: SampleSet, seed: int, masked: Collection[str] | None, learned: Collection[str]) -> tuple[SampleSet, SampleSet]:
+def _draw(samples: SampleSet, seed: int, learned: Collection[str]) -> tuple[SampleSet, SampleSet]:
     """Draw whole groups until each class has its share in the validation part."""
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples.samples:
@@ -96,7 +93,7 @@ def _draw(samples: SampleSet, seed: int, masked: Collection[str] | None, learned
     by_kind: dict[tuple[str, bool], list[str]] = defaultdict(list)
     for name, members in groups.items():
         common = Counter(member.image_class or "" for member in members).most_common(1)[0][0]
-        by_kind[common, masked is not None and any(member.name in masked for member in members)].append(name)
+        by_kind[common, any(member.mask_source is not None for member in members)].append(name)
     known = {name for name, members in groups.items() if any(member.name in learned for member in members)}
     generator = random.Random(seed)
     drawn: dict[tuple[str, bool], list[str]] = {}

@@ -95,13 +95,11 @@ def make_plan(samples: SampleSet, survey: Survey, settings: TrainSettings, *, na
         raise ValueError(f"nothing in {samples.name} has a mask or an image class; annotate at least two images")
     if settings.freeze_encoder and start is None:
         raise ValueError("the encoder can be frozen only if there is a model to start from; name one, or let it learn")
-    masked = {fact.name for fact in survey.facts if fact.mask_values is not None}
     training, validation = split_samples(
         annotated,
         folds=settings.folds,
         val_folds=settings.val_folds,
         seed=settings.seed,
-        masked=masked,
         learned=learned_names(start),
     )
     used = annotated.subset([*training.samples, *validation.samples])
