@@ -21,7 +21,7 @@ from typing import Any
 import imageio.v3 as imageio
 import napari
 from PIL import Image as Picture
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import QApplication
 
 from napari_resformer.demo import ZOOMS
@@ -64,6 +64,7 @@ class Stage:
     def save(self, name: str) -> None:
         self.shoot(name)
         self.viewer.close()
+        QThreadPool.globalInstance().waitForDone()  # a run that the picture shows; else Qt is taken down around it
         QApplication.processEvents()
 
     def shoot(self, name: str) -> None:
