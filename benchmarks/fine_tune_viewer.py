@@ -30,7 +30,7 @@ from napari_resformer.demo import demo_image
 from napari_resformer.model import library
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.widgets import curves, fine_tune, scores, segment_classify, summary
-from napari_resformer.widgets.annotation import give_class
+from napari_resformer.widgets.train.annotation import give_class
 
 PLUGIN = "napari-resformer"
 LIMIT = 50  # milliseconds, once warm

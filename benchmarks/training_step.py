@@ -23,18 +23,18 @@ import torch
 from measuring import Finished
 from torch.optim.swa_utils import AveragedModel
 
+from napari_resformer.concurrency import prefetch
 from napari_resformer.devices import choose_device, fast_precision
-from napari_resformer.lookahead import made_ahead
 from napari_resformer.network import ResFormer
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.survey import iter_survey
+from napari_resformer.training.distributed import Team
 from napari_resformer.training.loader import Batch, PlaneReader, epoch_batches
 from napari_resformer.training.losses import MultiTaskLoss, class_weights, tally_step
-from napari_resformer.training.optimise import Optimiser, make_optimizer, make_schedule, running_average
+from napari_resformer.training.optim import Optimiser, make_optimizer, make_schedule, running_average
 from napari_resformer.training.plan import TrainPlan, make_plan
 from napari_resformer.training.settings import TrainSettings
-from napari_resformer.training.team import Team
-from napari_resformer.widgets.interpreter import short_turns
+from napari_resformer.widgets.base.interpreter import short_turns
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def job(plan: TrainPlan, device: str) -> Iterator[float]:
     ).to(team.device)
     schedule = make_schedule(optimizer, plan.settings, 100, done=0)
     optimiser = Optimiser(team, module, optimizer, schedule, criterion, 0, scaled=team.scales)
-    drawn = made_ahead(batches(plan), waiting=2)
+    drawn = prefetch(batches(plan), waiting=2)
     for number in count(1):
         begin = time.perf_counter()
         batch = next(drawn).to(team.device)

@@ -21,9 +21,9 @@ from napari_resformer import Model, evaluate, load_model
 from napari_resformer.events import EpochDone, Finished
 from napari_resformer.model.card import Card
 from napari_resformer.samples.folder import read_folder
-from napari_resformer.training.job import train_samples
 from napari_resformer.training.run_folder import RunFolder
 from napari_resformer.training.settings import TrainSettings
+from napari_resformer.training.trainer import train_samples
 
 HERE = Path(__file__).parent
 MODELS = HERE.parent / "src" / "napari_resformer" / "models"

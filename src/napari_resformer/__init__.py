@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_resformer import network
-    from napari_resformer.evaluation.job import evaluate
+    from napari_resformer.evaluation.evaluate import evaluate
     from napari_resformer.model.file import Model
     from napari_resformer.model.library import download_model, list_models, load_model
     from napari_resformer.prediction.job import iter_predict, predict
@@ -35,7 +35,7 @@ _HOMES = {
     "Model": "model.file",
     "PredictResult": "prediction.result",
     "download_model": "model.library",
-    "evaluate": "evaluation.job",
+    "evaluate": "evaluation.evaluate",
     "iter_predict": "prediction.job",
     "iter_train": "training.api",
     "list_models": "model.library",

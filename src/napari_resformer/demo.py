@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_resformer.atomic import atomic_write
+from napari_resformer.io.atomic import atomic_write
 
 if TYPE_CHECKING:
     from napari_resformer.model.file import Model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 NumberFormat = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -69,11 +68,9 @@ def free_memory(device: str) -> int | None:
         return int(torch.cuda.mem_get_info(device)[0])
     if device != "cpu":
         return None
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, ValueError, StopIteration):  # no Linux
-        return None
+    import psutil
+
+    return int(psutil.virtual_memory().available)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

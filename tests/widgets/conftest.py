@@ -88,7 +88,7 @@ def keep(qtbot: Any) -> Iterator[Callable[[Any], Any]]:
 @pytest.fixture
 def make_widget(keep: Any, model_name: str) -> Callable[..., Any]:
     """Make Segment & Classify on a viewer's model (no window), with the tiny model chosen."""
-    from napari_resformer.widgets.segment_classify import SegmentClassify
+    from napari_resformer.widgets.predict.segment_classify import SegmentClassify
 
     def make(viewer: Any) -> Any:
         widget = keep(SegmentClassify(viewer))
@@ -102,7 +102,7 @@ def make_widget(keep: Any, model_name: str) -> Callable[..., Any]:
 @pytest.fixture
 def make_fine_tune(keep: Any, model_name: str) -> Callable[..., Any]:
     """Make Fine-tune on a viewer's model (no window): two short epochs, from the tiny model."""
-    from napari_resformer.widgets.fine_tune import FineTune
+    from napari_resformer.widgets.train.fine_tune import FineTune
 
     def make(viewer: Any) -> Any:
         widget = keep(FineTune(viewer))

@@ -20,9 +20,9 @@ from qtpy.QtWidgets import QApplication, QStyleOptionViewItem
 
 from napari_resformer.model.library import load_model
 from napari_resformer.samples.folder import read_folder
-from napari_resformer.widgets.annotation import give_class, image_classes
-from napari_resformer.widgets.pairs import PairRow
-from napari_resformer.widgets.pairs_table import CLASS, IMAGE, LABELS
+from napari_resformer.widgets.train.annotation import give_class, image_classes
+from napari_resformer.widgets.train.pairs import PairRow
+from napari_resformer.widgets.train.pairs_table import CLASS, IMAGE, LABELS
 
 from .conftest import small_run
 
@@ -565,8 +565,8 @@ from qtpy.QtWidgets import QApplication, QStyleOptionViewItem
 app = QApplication([])
 from napari.components import ViewerModel
 import numpy as np
-from napari_resformer.widgets.annotation import give_class
-from napari_resformer.widgets.fine_tune import FineTune
+from napari_resformer.widgets.train.annotation import give_class
+from napari_resformer.widgets.train.fine_tune import FineTune
 viewer = ViewerModel()
 for number in range(3):
     give_class(viewer.add_image(np.random.rand(64, 64)), (), "ab"[number % 2])

@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("napari")
 
-from napari_resformer.widgets import settings
+from napari_resformer.widgets.base import settings
+from napari_resformer.widgets.base.text import Message, Paragraph
+from napari_resformer.widgets.results.scores import ScoreBars, percent
 from napari_resformer.widgets.sample_data import generated_nuclei, immunohistochemistry
-from napari_resformer.widgets.scores import ScoreBars, percent
-from napari_resformer.widgets.text import Message, Paragraph
 
 
 def test_settings_come_from_the_preferences(npe2pm: Any, plugin_settings: Any) -> None:

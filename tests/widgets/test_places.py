@@ -15,8 +15,8 @@ import zarr
 from napari.components import ViewerModel
 
 from napari_resformer import load_model, predict
-from napari_resformer.widgets.region import PLANE, VISIBLE, WHOLE
-from napari_resformer.widgets.settings import PluginSettings
+from napari_resformer.widgets.base.settings import PluginSettings
+from napari_resformer.widgets.predict.region import PLANE, VISIBLE, WHOLE
 
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")
 RNG = np.random.default_rng(0)
@@ -209,8 +209,8 @@ def large(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr("napari_resformer.prediction.plan.LARGE_MASK", 1000)
     monkeypatch.setattr("napari_resformer.prediction.store._TOP_SIDE", 256)
     monkeypatch.setattr("napari_resformer.prediction.store.SAVE_SECONDS", 0.0)
-    monkeypatch.setattr("napari_resformer.widgets.placing.cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr("napari_resformer.widgets.segment_classify.read_settings", lambda: PluginSettings(tile_size=64))
+    monkeypatch.setattr("napari_resformer.widgets.predict.output_path.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("napari_resformer.widgets.predict.segment_classify.read_settings", lambda: PluginSettings(tile_size=64))
     return tmp_path / "cache"
 
 

@@ -432,7 +432,7 @@ def test_run_turns_into_cancel(qtbot: Any, make_widget: Any, slow_job: Any) -> N
 def test_a_double_click_cancels_and_starts_nothing_twice(
     qtbot: Any, make_widget: Any, slow_job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_resformer.widgets import activity
+    from napari_resformer.widgets.base import progress as activity
 
     viewer = ViewerModel()
     add_image(viewer, "gray")
@@ -496,7 +496,7 @@ def test_a_layer_that_cannot_be_added_is_told(make_widget: Any, run: Any, monkey
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("napari_resformer.widgets.segment_classify.show_result", fail)
+        patch.setattr("napari_resformer.widgets.predict.segment_classify.show_result", fail)
         run(widget)
     assert "not enough memory" in widget.message
     run(widget)
@@ -564,7 +564,7 @@ from qtpy.QtWidgets import QApplication
 app = QApplication([])
 from napari.components import ViewerModel
 import numpy as np
-from napari_resformer.widgets.segment_classify import SegmentClassify
+from napari_resformer.widgets.predict.segment_classify import SegmentClassify
 viewer = ViewerModel()
 viewer.add_image(np.random.rand(64, 64))
 widget = SegmentClassify(viewer)

@@ -15,15 +15,15 @@ pytest.importorskip("napari")
 from napari.layers import Image, Labels
 
 from napari_resformer.events import EpochDone, StepDone
-from napari_resformer.widgets import pairs
-from napari_resformer.widgets.annotation import fitting_classes, give_class, image_classes, layer_image
-from napari_resformer.widgets.class_field import ClassField
-from napari_resformer.widgets.curves import Curves, EpochPoint, scale
-from napari_resformer.widgets.interpreter import TURN, older_objects_left_alone, short_turns
-from napari_resformer.widgets.pairs import labels_fit, mask_data, resemblance
-from napari_resformer.widgets.summary import ConfusionTable
-from napari_resformer.widgets.timing import Stopwatch, duration
-from napari_resformer.widgets.train_jobs import PaintedPlanes
+from napari_resformer.widgets.base.interpreter import TURN, older_objects_left_alone, short_turns
+from napari_resformer.widgets.train import pairs
+from napari_resformer.widgets.train.annotation import fitting_classes, give_class, image_classes, layer_image
+from napari_resformer.widgets.train.class_field import ClassField
+from napari_resformer.widgets.train.curves import Curves, EpochPoint, scale
+from napari_resformer.widgets.train.eta import Stopwatch, duration
+from napari_resformer.widgets.train.jobs import PaintedPlanes
+from napari_resformer.widgets.train.pairs import labels_fit, mask_data, resemblance
+from napari_resformer.widgets.train.summary import ConfusionTable
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ pytest.importorskip("napari")
 from qtpy.QtCore import QCoreApplication, QEvent, QObject
 
 from napari_resformer.events import Failed, Finished, PlaneDone, Progress, StepDone
-from napari_resformer.widgets.worker import Job, adapted, in_words
+from napari_resformer.widgets.base.worker import Job, adapted, in_words
 
 
 def counting(count: int, closed: list[threading.Thread]) -> Iterator[Any]:

@@ -31,9 +31,9 @@ def add_evaluate(commands: Commands, common: Parser, device: Parser) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from napari_resformer.atomic import atomic_write
-    from napari_resformer.evaluation.job import iter_evaluate
+    from napari_resformer.evaluation.evaluate import iter_evaluate
     from napari_resformer.events import Finished, Progress
+    from napari_resformer.io.atomic import atomic_write
     from napari_resformer.samples.folder import read_folder
     from napari_resformer.samples.split import select_folds
 

@@ -63,7 +63,7 @@ def add_predict(commands: Commands, common: Parser, device: Parser) -> None:
 
 def _predict(options: argparse.Namespace) -> int:
     from napari_resformer.devices import choose_device
-    from napari_resformer.images.files import read_image
+    from napari_resformer.io.read import read_image
     from napari_resformer.prediction.plan import make_plan
 
     if options.overwrite and options.resume:
@@ -113,7 +113,7 @@ def _predict_image(
     import shutil
     from math import prod
 
-    from napari_resformer.images.writing import write_mask
+    from napari_resformer.io.write import write_mask
     from napari_resformer.prediction.fingerprint import differences, fingerprint
     from napari_resformer.prediction.plan import LARGE_MASK, with_tile
     from napari_resformer.prediction.store import earlier_tile
@@ -140,7 +140,7 @@ def _predict_image(
 
 def _note(mask: Path) -> dict[str, Any]:
     """Return what a finished mask was made of."""
-    from napari_resformer.images.writing import read_note
+    from napari_resformer.io.write import read_note
 
     try:
         note = json.loads(read_note(mask))
@@ -183,7 +183,7 @@ def _mask_paths(images: Sequence[Path], folder: Path) -> list[Path]:
 
     The mask of a zarr image is an OME-Zarr image, all others are TIFF files.
     """
-    from napari_resformer.images.ome_zarr import is_zarr
+    from napari_resformer.io.ome_zarr import is_zarr
 
     zarrs = [is_zarr(path) or path.suffix == ".zarr" for path in images]
     stems = [path.stem.removesuffix(".ome") if zarr else path.stem for path, zarr in zip(images, zarrs, strict=True)]
@@ -237,7 +237,7 @@ def _read_rows(path: Path, header: list[str]) -> dict[str, list[list[str]]]:
 
 
 def _write_csv(path: Path, header: list[str], rows: dict[str, list[list[str]]]) -> None:
-    from napari_resformer.atomic import atomic_write
+    from napari_resformer.io.atomic import atomic_write
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -19,8 +19,8 @@ from napari_resformer.network.config import PRESETS
 
 if TYPE_CHECKING:
     from napari_resformer.model.file import Model
-    from napari_resformer.training.job import TrainEvent
     from napari_resformer.training.settings import TrainSettings
+    from napari_resformer.training.trainer import TrainEvent
 
 
 def add_train(commands: Commands, common: Parser, device: Parser) -> None:
@@ -63,8 +63,8 @@ def add_train(commands: Commands, common: Parser, device: Parser) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from napari_resformer.samples.folder import read_folder
-    from napari_resformer.training.job import train_samples
     from napari_resformer.training.run_folder import RunFolder
+    from napari_resformer.training.trainer import train_samples
 
     if options.output.suffix != ".safetensors":
         raise UsageError(f"{options.output} does not end in .safetensors; name the model file so")

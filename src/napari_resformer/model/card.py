@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from napari_resformer.images.channels import COLOUR
-from napari_resformer.images.normalise import Normalisation
 from napari_resformer.network.config import BACKGROUND, MIN_SIDE, ResFormerConfig
+from napari_resformer.preprocessing.channels import COLOUR
+from napari_resformer.preprocessing.normalise import Normalisation
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 

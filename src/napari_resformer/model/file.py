@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from napari_resformer.atomic import atomic_write
+from napari_resformer.io.atomic import atomic_write
 from napari_resformer.model.card import Card
 
 if TYPE_CHECKING:

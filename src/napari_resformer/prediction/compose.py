@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_resformer.prediction.passes import Pass, Place
+from napari_resformer.prediction.batches import Pass, Place
 from napari_resformer.prediction.plan import Plan
 from napari_resformer.prediction.store import MaskStore, State
 from napari_resformer.prediction.tiles import Blender, Restorer

@@ -14,19 +14,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_resformer.concurrency import BackgroundWriter, prefetch
 from napari_resformer.devices import is_out_of_memory
 from napari_resformer.events import Finished, MaskOpened, PlaneDone, Progress
 from napari_resformer.images.image import Image, PixelSize, from_array
-from napari_resformer.lookahead import made_ahead
 from napari_resformer.model.file import Model
 from napari_resformer.network import ClassHead, ResFormer, for_inference
+from napari_resformer.prediction.batches import Inputs, Pass, Place, Reader, left, passes
 from napari_resformer.prediction.compose import Answers, Composer
 from napari_resformer.prediction.fingerprint import fingerprint
-from napari_resformer.prediction.passes import Inputs, Pass, Place, Reader, left, passes
 from napari_resformer.prediction.plan import LEAST_TILE, Plan, make_plan, with_tile
 from napari_resformer.prediction.result import PredictResult, provenance
 from napari_resformer.prediction.store import MaskStore, earlier_tile, open_store
-from napari_resformer.prediction.writer import Writer
 
 PredictEvent = MaskOpened | Progress | PlaneDone | Finished[PredictResult]
 
@@ -148,7 +147,7 @@ def run_plan(
         if store.finished is not None:
             result = _stored_result(store, plan)
         else:
-            with Writer() as writer:
+            with BackgroundWriter() as writer:
                 run = _Run(model, plan, store, writer)
                 yield from run.events()
             said = provenance(model, plan, run.scores, time.perf_counter() - begin, tile=run.tile, store=store.folder)
@@ -175,7 +174,7 @@ def _stored_result(store: MaskStore, plan: Plan) -> PredictResult:
 class _Run:
     """A run in progress: where it stands, and what the network has said so far."""
 
-    def __init__(self, model: Model, plan: Plan, store: MaskStore, writer: Writer) -> None:
+    def __init__(self, model: Model, plan: Plan, store: MaskStore, writer: BackgroundWriter) -> None:
         state = store.state
         self._plan, self._store, self._writer = plan, store, writer
         self._composer = Composer(plan, store)
@@ -241,7 +240,7 @@ class _Run:
         ahead = 0 if self._plan.device.name == "cpu" else 1
         sent: deque[tuple[Pass, _Answer]] = deque()
         reader = Reader(self._plan)
-        read = made_ahead((one, reader.read(one)) for one in passes(self._plan, self._place, self.tile, self._batch))
+        read = prefetch((one, reader.read(one)) for one in passes(self._plan, self._place, self.tile, self._batch))
         try:
             for one, inputs in read:
                 sent.append((one, _send(self._network, self._plan, one, inputs)))

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from napari_resformer.devices import Device, choose_device, free_memory
-from napari_resformer.images.channels import ChannelRule, match_channels
 from napari_resformer.images.image import MIN_PLANE_SIDE, Image
-from napari_resformer.images.levels import suitable_level
-from napari_resformer.images.normalise import SAMPLE_PIXELS, NoFinitePixelError, Readable, Scaling, measure
-from napari_resformer.images.resample import Grid, ResampledPlane
+from napari_resformer.images.pyramid import suitable_level
 from napari_resformer.model.card import Card
-from napari_resformer.network.frame import fitted_shape
 from napari_resformer.prediction.tiles import Cut
+from napari_resformer.preprocessing.channels import ChannelRule, match_channels
+from napari_resformer.preprocessing.geometry import fitted_shape
+from napari_resformer.preprocessing.normalise import SAMPLE_PIXELS, NoFinitePixelError, Readable, Scaling, measure
+from napari_resformer.preprocessing.resample import Grid, ResampledPlane
 
 BLEND = 16
 """Half width, in pixels, of the cross-fade between tiles."""

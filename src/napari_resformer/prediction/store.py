@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_resformer.atomic import atomic_write
 from napari_resformer.images.image import Image
-from napari_resformer.locking import locked
+from napari_resformer.io.atomic import atomic_write
+from napari_resformer.io.lock import locked
 from napari_resformer.prediction.fingerprint import differences
 
 SUFFIX, OME_SUFFIX = ".zarr", ".ome.zarr"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_resformer.images.resample import Grid
+from napari_resformer.preprocessing.resample import Grid
 
 _BAND_PIXELS = 2**21  # of the mask that are made at once
 

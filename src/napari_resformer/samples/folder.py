@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from napari_resformer.images.files import SUFFIXES
+from napari_resformer.io.read import SUFFIXES
 from napari_resformer.samples.sample import Sample, SampleSet
 
 IMAGES, MASKS, LABELS = "images", "masks", "labels.csv"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_resformer.images.files import read_image
+from napari_resformer.io.read import read_image
 
 _WHITE = 255
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_resformer.images.files import read_image
 from napari_resformer.images.image import Plane
+from napari_resformer.io.read import read_image
 from napari_resformer.samples.masks import read_label_file
 
 

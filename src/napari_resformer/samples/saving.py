@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_resformer.atomic import atomic_write
 from napari_resformer.events import Finished, Progress
 from napari_resformer.images.image import Plane
+from napari_resformer.io.atomic import atomic_write
 from napari_resformer.samples.folder import IMAGES, LABELS, MASKS, files_by_stem, read_labels
 from napari_resformer.samples.sample import SampleSet
 

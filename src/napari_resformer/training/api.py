@@ -13,9 +13,9 @@ from napari_resformer.model.file import Model
 from napari_resformer.model.library import load_model
 from napari_resformer.network.config import PresetName
 from napari_resformer.samples.folder import read_folder
-from napari_resformer.training.job import TrainEvent, train_samples
 from napari_resformer.training.run_folder import RunFolder
 from napari_resformer.training.settings import TrainSettings
+from napari_resformer.training.trainer import TrainEvent, train_samples
 
 
 def train(

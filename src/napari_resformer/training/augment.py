@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_resformer.network.config import BACKGROUND
-from napari_resformer.network.frame import fitted_shape
+from napari_resformer.preprocessing.geometry import fitted_shape
 from napari_resformer.training.settings import TrainSettings
 
 _STAINS = torch.from_numpy(rgb_from_hed).float()  # optical densities (red, green, blue) of haematoxylin, eosin and DAB

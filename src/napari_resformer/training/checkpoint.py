@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from napari_resformer.atomic import atomic_write
+from napari_resformer.io.atomic import atomic_write
 
 State = dict[str, Tensor]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from napari_resformer.atomic import atomic_write
+from napari_resformer.io.atomic import atomic_write
 
 _FINE = 2  # drawn so many times larger and shrunk at the end, for smooth lines
 _PANEL = (560 * _FINE, 400 * _FINE)

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_resformer.images.channels import match_channels
-from napari_resformer.images.normalise import Normalisation, Scaling, measure
+from napari_resformer.preprocessing.channels import match_channels
+from napari_resformer.preprocessing.normalise import Normalisation, Scaling, measure
 from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.training.augment import view
 from napari_resformer.training.settings import TrainSettings

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from napari_resformer.images.channels import COLOUR, channels_fit
 from napari_resformer.images.image import PixelSize
-from napari_resformer.images.normalise import Normalisation
 from napari_resformer.model.card import Card, DataSource
 from napari_resformer.network.config import BACKGROUND, MEDIUM, ResFormerConfig
+from napari_resformer.preprocessing.channels import COLOUR, channels_fit
+from napari_resformer.preprocessing.normalise import Normalisation
 from napari_resformer.samples.sample import SampleSet
 from napari_resformer.samples.split import select_folds, split_samples
 from napari_resformer.samples.survey import Survey

@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from napari_resformer.atomic import atomic_write
 from napari_resformer.events import EpochDone
-from napari_resformer.locking import locked
+from napari_resformer.io.atomic import atomic_write
+from napari_resformer.io.lock import locked
 from napari_resformer.model.card import Card
 from napari_resformer.training.checkpoint import Checkpoint, load_checkpoint
 from napari_resformer.training.curves import draw_curves

@@ -1,0 +1,436 @@
+"""The dock widget ``Segment & Classify``: an image layer in, a Labels layer and the image class out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, LineEdit, PushButton
+from qtpy.QtCore import QTimer
+
+from napari_resformer.events import Failed, Finished, Progress
+from napari_resformer.images.image import Image
+from napari_resformer.images.layers import from_layer
+from napari_resformer.model.library import ModelEntry, list_models
+from napari_resformer.widgets.base import fields
+from napari_resformer.widgets.base.dock import JobDock
+from napari_resformer.widgets.base.settings import read_settings
+from napari_resformer.widgets.base.text import Lines, ScrollingWords
+from napari_resformer.widgets.base.worker import Job, in_words
+from napari_resformer.widgets.predict.edit_tracker import Strokes
+from napari_resformer.widgets.predict.jobs import Request, plan_job, predict_job, warm_up
+from napari_resformer.widgets.predict.region import WHOLE, Region, region_choices, take_region
+from napari_resformer.widgets.results.result_layer import (
+    Frame,
+    Growing,
+    LabelsData,
+    earlier_results,
+    frame_of,
+    show_growing,
+    show_result,
+    stored_result,
+)
+from napari_resformer.widgets.results.scores import ScorePanel, plane_index
+
+if TYPE_CHECKING:
+    import napari
+
+_REFRESH = 1500  # milliseconds between two looks at a mask that grows
+_PLAN_DELAY = 250  # milliseconds without a change before the plan is made anew
+_PLANNED_BY = ("data", "axis_labels", "scale", "units")  # events of a layer that change its plan
+_NO_IMAGE = "Open an image, or take one from File > Open Sample > ResFormer."
+
+
+class SegmentClassify(JobDock):
+    """Segment and classify the chosen image layer.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        The viewer, or napari's public proxy of it.
+
+    Attributes
+    ----------
+    image, model, axes, region, zoom, device, run
+        The fields, as magicgui widgets; ``run`` starts, and cancels while :attr:`busy`.
+    """
+
+    image: ComboBox
+    model: ComboBox
+    axes: LineEdit
+    zoom: LineEdit
+    region: ComboBox
+    device: ComboBox
+    run: PushButton
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__(napari_viewer, _PLAN_DELAY)
+        self._entries: dict[str, ModelEntry] = {}
+        self._typed: dict[Any, str] = {}  # axes that the user typed, by the layer's id
+        self._zooms: dict[Any, str] = {}  # and zooms
+        self._wanted, self._offered = WHOLE, [WHOLE]  # region that the user chose last, regions that there are
+        self._watched: Any = None
+        self._running_on: Any = None
+        self._growing: Any = None  # the layer of a mask that is being made
+        self._frame: Frame | None = None  # where the image lay when the run began
+        self._changed = False  # whether its layer got other data since
+        self._strokes = Strokes()  # in results that the run may replace
+        self._shown: Any = None
+        settings = read_settings()
+        # Appended one by one, since only then magicgui makes their labels equally wide.
+        self.extend(fields.make_fields(self._image_choices, self._model_choices, self._region_choices, settings.device))
+        self.zoom.native.setPlaceholderText("by pixel size")
+        self._scores, self._plan = ScorePanel(), Lines()
+        layout = self.native.layout()
+        layout.addWidget(self._bar)
+        layout.addWidget(ScrollingWords((self._message, self._scores, self._plan)), 1)  # Run stays in sight
+        self.native.setMinimumWidth(240)
+        if settings.model in self._entries:
+            self.model.value = settings.model
+        self._refresh = QTimer(self.native)
+        self._refresh.setInterval(_REFRESH)
+        self._refresh.timeout.connect(self._show_growth)
+        self._sight = QTimer(self.native)
+        self._sight.setSingleShot(True)
+        self._sight.setInterval(_PLAN_DELAY)
+        self._sight.timeout.connect(self._sight_changed)
+        self.image.changed.connect(self._image_changed)
+        self.region.changed.connect(self._region_changed)
+        self.model.changed.connect(self._model_changed)
+        self.axes.changed.connect(self._axes_changed)
+        self.zoom.changed.connect(self._zoom_changed)
+        self.device.changed.connect(self._field_changed)
+        self._begin_life()
+
+    @property
+    def plan_text(self) -> str:
+        """What Run will do, in words; empty while that is not known."""
+        return "\n".join(self._plan.words)
+
+    def reset_choices(self, *_: Any) -> None:
+        """Offer the layers and models that there are now; what was chosen stays chosen."""
+        if not self._attached:
+            return
+        layer, model = self.image.value, self.model.value
+        with self.image.changed.blocked(), self.model.changed.blocked(), self.region.changed.blocked():
+            super().reset_choices()
+            if layer in self.image.choices:
+                self.image.value = layer
+            if model in self.model.choices:
+                self.model.value = model
+        if self.image.value is not layer or self._watched is not layer:
+            self._image_changed()
+        elif self.region.value != self._wanted:
+            self._offer_regions()
+        if self.model.value != model:
+            self._model_changed()
+
+    # ----------------------------------------------------------------------------------------------------------- life
+    def _follow(self) -> None:
+        self.reset_choices()
+        self._image_changed()
+        self._model_changed()
+        self._active_changed()
+
+    def _unfollow(self) -> None:
+        self._watch(None)
+        self._watch_run(None)
+        self._growing = self._shown = None
+        with suppress(RuntimeError):
+            self._sight.stop()
+
+    def _connections(self) -> list[tuple[Any, Any]]:
+        viewer = self._viewer
+        layers = viewer.layers.events
+        camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it
+        return [
+            *super()._connections(),
+            (layers.inserted, self.reset_choices),
+            (layers.removed, self._removed),
+            (layers.reordered, self.reset_choices),
+            (layers.renamed, self.reset_choices),
+            (viewer.layers.selection.events.active, self._active_changed),
+            (viewer.dims.events.current_step, self._step_changed),
+            (viewer.dims.events.ndisplay, self._sight_later),
+            (camera.events.center, self._sight_later),
+            (camera.events.zoom, self._sight_later),
+        ]
+
+    def _first_shown(self) -> None:
+        fields.align_labels(self.native)  # with the fonts of the theme
+        if self._attached and self.model.value is not None:
+            self._warm_up = Job(partial(warm_up, self.model.value, self.device.value), self.native)
+
+    def _set_accent(self, colour: str) -> None:
+        self._scores.bars.set_accent(colour)
+
+    # --------------------------------------------------------------------------------------------------------- fields
+    def _image_choices(self, _: Any = None) -> list[Any]:
+        return fields.image_layers(self._viewer.layers)
+
+    def _model_choices(self, _: Any = None) -> list[str]:
+        self._entries = {entry.name: entry for entry in list_models()}
+        return list(self._entries)
+
+    def _region_choices(self, _: Any = None) -> list[str]:
+        layer = self.image.value if self._attached else None  # the fields are made one after the other
+        if layer is None:
+            return [WHOLE]
+        with suppress(TypeError, ValueError):  # told elsewhere; axes that are half typed take no choice away
+            self._offered = region_choices(self._named(layer), layer, flat=self._flat, chosen=self._wanted)
+        return self._offered
+
+    @property
+    def _flat(self) -> bool:
+        """Whether the viewer shows a plane, not a volume."""
+        return bool(self._viewer.dims.ndisplay == 2)
+
+    def _offer_regions(self) -> None:
+        """Offer parts of the image where they make a difference; what the user chose comes back once there is such a part.
+
+        Where there is none, for instance no other plane, the whole layer is no more than that.
+        """
+        with self.region.changed.blocked():
+            self.region.reset_choices()
+            self.region.value = self._wanted if self._wanted in self.region.choices else WHOLE
+        self.region.visible = len(self.region.choices) > 1
+
+    def _region_changed(self, chosen: str) -> None:
+        if self._attached:  # else nobody chose: without a viewer there is no choice
+            self._wanted = chosen
+        self._field_changed()
+
+    def _sight_later(self, *_: Any) -> None:
+        """See what is in sight once the camera rests."""
+        if self._attached:
+            self._sight.start()
+
+    def _sight_changed(self) -> None:
+        if not self._attached:
+            return
+        before = self.region.value
+        self._offer_regions()
+        if before != WHOLE:
+            self._field_changed()
+
+    def _step_changed(self, *_: Any) -> None:
+        self._show_plane()
+        if self.region.value != WHOLE:
+            self._field_changed()
+
+    def _active_changed(self, *_: Any) -> None:
+        """Follow the active image; show the scores of the active result."""
+        active = self._viewer.layers.selection.active
+        layer = next((layer for layer in self._viewer.layers if layer == active), None)
+        if layer in self.image.choices:
+            self.image.value = layer
+        elif stored_result(layer) is not None:
+            self._shown = layer
+            self._show_plane()
+
+    def _image_changed(self, *_: Any) -> None:
+        layer = self.image.value
+        self._watch(layer)
+        self._show_axes()
+        with self.zoom.changed.blocked():
+            self.zoom.value = "" if layer is None else self._zooms.get(layer.unique_id, "")
+        self._offer_regions()
+        self._field_changed()
+
+    def _show_axes(self) -> None:
+        """Show the axes of the chosen layer: as typed, else as it and the model tell."""
+        layer = self.image.value
+        with self.axes.changed.blocked():
+            self.axes.value = (
+                "" if layer is None else self._typed.get(layer.unique_id) or fields.guessed_axes(layer, self._needed)
+            )
+        self.axes.native.setPlaceholderText("" if layer is None else fields.axes_hint(layer, self._needed))
+
+    @property
+    def _needed(self) -> int:
+        """Channels that the chosen model cannot do without."""
+        entry = self._entries.get(self.model.value)
+        return entry.card.needed_channels if entry else 0
+
+    def _named(self, layer: Any) -> Image:
+        """Return the image of a layer with the axes of the field."""
+        return from_layer(layer, self.axes.value.strip() or None, self._needed)
+
+    def _zoom_changed(self, typed: str) -> None:
+        if self.image.value is not None:
+            self._zooms[self.image.value.unique_id] = typed
+        self._field_changed()
+
+    def _axes_changed(self, typed: str) -> None:
+        if self.image.value is not None:
+            self._typed[self.image.value.unique_id] = typed.strip()
+        self._offer_regions()
+        self._field_changed()
+
+    def _model_changed(self, *_: Any) -> None:
+        entry = self._entries.get(self.model.value)
+        self.model.tooltip = fields.model_tooltip(entry.card if entry else None)
+        self._show_axes()
+        self._offer_regions()
+        self._field_changed()
+
+    def _watch(self, layer: Any) -> None:
+        """Listen to the chosen layer, and no more to the one before."""
+        for connect, one in (("disconnect", self._watched), ("connect", layer)):
+            for name in _PLANNED_BY if one is not None else ():
+                emitter = getattr(one.events, name, None)  # layers of an older napari have no units
+                if emitter is not None:
+                    getattr(emitter, connect)(self._image_changed)
+        self._watched = layer
+
+    def _removed(self, event: Any) -> None:
+        self._typed.pop(event.value.unique_id, None)
+        self._zooms.pop(event.value.unique_id, None)
+        if event.value is self._shown:
+            self._shown = None
+            self._scores.clear()
+        self.reset_choices()
+        if event.value is self._running_on and self._job is not None:
+            self._job.discard()
+            self._say("The image was removed, so the run was cancelled.", warning=True)
+            self._finish()
+
+    # ----------------------------------------------------------------------------------------------------------- plan
+    def _look_ahead(self) -> None:
+        if self.image.value is None:
+            self._show_plan((_NO_IMAGE,), heading="")
+            return
+        try:
+            request = self._request()
+        except (ValueError, TypeError) as error:
+            self._show_plan((), refusal=in_words(error))
+            return
+        self._start_look(partial(plan_job, request), self._planned)
+
+    def _planned(self, event: Any) -> None:
+        if isinstance(event, Failed):
+            self._show_plan((), refusal=in_words(event.error))
+        elif isinstance(event, Finished) and event.result is not None:
+            self._show_plan(event.result)
+
+    def _show_plan(self, lines: Sequence[str], *, heading: str = "Run will do this", refusal: str = "") -> None:
+        self._plan.say(lines, heading if lines else "")
+        self._refuse(refusal)
+
+    def _request(self) -> Request:
+        """Take from the fields what a job needs.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If something is missing, or does not fit.
+        """
+        layer, model = self.image.value, self.model.value
+        if layer is None:
+            raise ValueError(f"there is no image layer. {_NO_IMAGE}")
+        if model is None:
+            raise ValueError("there is no model. Install the plugin again, or put a model file into your library.")
+        image = self._named(layer)
+        chosen = self.region.value or WHOLE
+        region = Region() if chosen == WHOLE else take_region(chosen, image, layer, self._viewer.dims.point, flat=self._flat)
+        settings, source = read_settings(), getattr(layer.source, "path", None)
+        return Request(
+            image, model, self.device.value, settings.tile_size, region, str(source) if source else None,
+            settings.result_folder, fields.typed_zoom(self.zoom.value),
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------------------------------------ run
+    def _begin_run(self) -> None:
+        try:
+            request = self._request()
+        except (ValueError, TypeError) as error:
+            self._say(in_words(error), warning=True)
+            return
+        layer = self.image.value
+        earlier = earlier_results(self._viewer.layers, layer, request.model, request.region.name)
+        self._growing = None
+        self._watch_run(layer)
+        of_old = {one.layer_id for one in earlier}
+        self._strokes = Strokes(one for one in self._viewer.layers if one.unique_id in of_old)
+        self._start(partial(predict_job, request, earlier), f"{request.model}: {layer.name}")
+
+    def _on_event(self, event: Any) -> None:
+        super()._on_event(event)
+        if isinstance(event, Progress) and self._activity is not None:
+            self._activity.show(event.done, event.total)
+        elif isinstance(event, Growing):
+            self._grow(event)
+
+    def _grow(self, begun: Growing) -> None:
+        """Show a large mask from its beginning on."""
+        try:
+            self._growing = show_growing(self._viewer, self._running_on, begun, self._frame if self._changed else None)
+        except Exception as error:  # noqa: BLE001 - the mask is made all the same, and shown at the end
+            self._say(in_words(error), warning=True)
+            return
+        if begun.resumed:
+            self._say("Going on where the last run stopped.")
+        self._refresh.start()
+
+    def _show_growth(self) -> None:
+        if self._growing is not None and self._growing in self._viewer.layers:
+            self._growing.refresh()
+
+    def _watch_run(self, layer: Any) -> None:
+        """Notice when the layer of a run gets other data; None once the run is over."""
+        if self._running_on is not None:
+            self._running_on.events.data.disconnect(self._data_changed)
+        self._strokes.stop()
+        if layer is not None:
+            self._frame, self._changed = frame_of(layer), False
+            layer.events.data.connect(self._data_changed)
+        self._running_on = layer
+
+    def _data_changed(self, *_: Any) -> None:
+        self._changed = True
+
+    def _show_answer(self, answer: Failed | Finished[Any] | None, *, cancelled: bool) -> None:
+        if isinstance(answer, Finished):
+            try:
+                self._show(answer.result)
+            except Exception as error:  # noqa: BLE001 - no memory for the layer, say; the widget must be ready again
+                answer = Failed(error)
+        if isinstance(answer, Failed):
+            self._say(in_words(answer.error), warning=True)
+        elif cancelled and answer is None:
+            kept = self._growing is not None and self._growing in self._viewer.layers
+            self._say(
+                "Cancelled. What is done stays in its layer; Run goes on there." if kept else "Cancelled; nothing was changed."
+            )
+
+    def _finish(self) -> None:
+        self._growing = None
+        self._watch_run(None)
+        super()._finish()
+
+    def _idle(self) -> None:
+        super()._idle()
+        self._refresh.stop()
+
+    def _show(self, labels: LabelsData) -> None:
+        kept = tuple(one for one in labels.replaces if one.layer_id not in self._strokes.painted)
+        labels = replace(labels, replaces=kept)
+        self._shown = show_result(self._viewer, self._running_on, labels, self._frame if self._changed else None)
+        self._show_plane()
+        stale = " The image was changed meanwhile: this is the result of what it showed before." if self._changed else ""
+        self._say(labels.summary + stale)
+
+    def _show_plane(self, *_: Any) -> None:
+        """Show the scores of the plane that the sliders point at."""
+        layer = self._shown
+        if layer is None:
+            return
+        stored = stored_result(layer)
+        try:
+            if stored is not None:
+                self._scores.show_plane(layer, stored, plane_index(layer, self._viewer.dims.point))
+        except (ValueError, TypeError, IndexError, KeyError):  # metadata that somebody changed
+            self._scores.clear()
