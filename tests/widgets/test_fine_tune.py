@@ -88,7 +88,7 @@ def test_three_pairs_two_epochs_and_the_model_is_in_every_list(
     assert user.message.startswith("Done")
     assert elsewhere.layers[-1].metadata["napari_resformer"]["classes"] == ["mitosis, late", "间期"]
     assert load_model("mine").card.training["start"]["name"] == "tiny"
-    assert widget.run.text == "Run"
+    assert widget.run.text == "Train"
 
 
 def test_cancel_resume_finish(qtbot: Any, make_fine_tune: Any) -> None:
@@ -105,7 +105,7 @@ def test_cancel_resume_finish(qtbot: Any, make_fine_tune: Any) -> None:
     assert widget.start_anew.visible or not widget.native.isVisible()
     assert "unfinished training" in widget.plan_text
     widget.epochs.value = 5  # another training: there is nothing to resume
-    qtbot.waitUntil(lambda: widget.run.text == "Run", timeout=20_000)
+    qtbot.waitUntil(lambda: widget.run.text == "Train", timeout=20_000)
     qtbot.waitUntil(lambda: "epochs" in widget.plan_text, timeout=20_000)
     widget.epochs.value = 4
     qtbot.waitUntil(lambda: widget.run.text == "Resume", timeout=20_000)

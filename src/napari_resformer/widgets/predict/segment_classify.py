@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, LineEdit, PushButton
 from qtpy.QtCore import QTimer
 
-from napari_resformer.events import Failed, Finished, Progress
+from napari_resformer.engine.faults import Failed, describe
+from napari_resformer.engine.job import Job
+from napari_resformer.events import Finished, Progress
 from napari_resformer.images.image import Image
 from napari_resformer.images.layers import from_layer
 from napari_resformer.model.library import ModelEntry, list_models
 from napari_resformer.widgets.base import fields
 from napari_resformer.widgets.base.dock import JobDock
+from napari_resformer.widgets.base.job import DockJob
 from napari_resformer.widgets.base.settings import read_settings
 from napari_resformer.widgets.base.text import Lines, ScrollingWords
-from napari_resformer.widgets.base.worker import Job, in_words
-from napari_resformer.widgets.predict.edit_tracker import Strokes
+from napari_resformer.widgets.predict.edit_tracker import EditTracker
 from napari_resformer.widgets.predict.jobs import Request, plan_job, predict_job, warm_up
 from napari_resformer.widgets.predict.region import WHOLE, Region, region_choices, take_region
+from napari_resformer.widgets.results.contents import Earlier, Growing, LabelsData
+from napari_resformer.widgets.results.placement import Frame, frame_of
 from napari_resformer.widgets.results.result_layer import (
-    Frame,
-    Growing,
-    LabelsData,
     earlier_results,
-    frame_of,
+    follow_names,
+    latest_result,
     show_growing,
     show_result,
     stored_result,
@@ -65,6 +65,7 @@ class SegmentClassify(JobDock):
     region: ComboBox
     device: ComboBox
     run: PushButton
+    _run_words = fields.RUN
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer, _PLAN_DELAY)
@@ -77,7 +78,8 @@ class SegmentClassify(JobDock):
         self._growing: Any = None  # the layer of a mask that is being made
         self._frame: Frame | None = None  # where the image lay when the run began
         self._changed = False  # whether its layer got other data since
-        self._strokes = Strokes()  # in results that the run may replace
+        self._earlier: list[Earlier] = []  # results that the run may replace
+        self._edits = EditTracker()  # in these
         self._shown: Any = None
         settings = read_settings()
         # Appended one by one, since only then magicgui makes their labels equally wide.
@@ -151,7 +153,7 @@ class SegmentClassify(JobDock):
             (layers.inserted, self.reset_choices),
             (layers.removed, self._removed),
             (layers.reordered, self.reset_choices),
-            (layers.renamed, self.reset_choices),
+            (layers.renamed, self._renamed),
             (viewer.layers.selection.events.active, self._active_changed),
             (viewer.dims.events.current_step, self._step_changed),
             (viewer.dims.events.ndisplay, self._sight_later),
@@ -160,9 +162,9 @@ class SegmentClassify(JobDock):
         ]
 
     def _first_shown(self) -> None:
-        fields.align_labels(self.native)  # with the fonts of the theme
+        fields.align_labels(self._content)  # with the fonts of the theme
         if self._attached and self.model.value is not None:
-            self._warm_up = Job(partial(warm_up, self.model.value, self.device.value), self.native)
+            self._warm_up = DockJob(self._engine, Job.of(warm_up, self.model.value, self.device.value), self.native)
 
     def _set_accent(self, colour: str) -> None:
         self._scores.bars.set_accent(colour)
@@ -227,9 +229,21 @@ class SegmentClassify(JobDock):
         layer = next((layer for layer in self._viewer.layers if layer == active), None)
         if layer in self.image.choices:
             self.image.value = layer
+            self._show_scores(latest_result(self._viewer.layers, layer))
         elif stored_result(layer) is not None:
-            self._shown = layer
-            self._show_plane()
+            self._show_scores(layer)
+
+    def _show_scores(self, result: Any | None) -> None:
+        """Show the scores of a result; nothing for none: those of another image would be taken for this one's."""
+        self._shown = result
+        if result is None:
+            self._scores.clear()
+        self._show_plane()
+
+    def _renamed(self, *_: Any) -> None:
+        follow_names(self._viewer.layers)
+        self.reset_choices()
+        self._show_plane()
 
     def _image_changed(self, *_: Any) -> None:
         layer = self.image.value
@@ -306,13 +320,13 @@ class SegmentClassify(JobDock):
         try:
             request = self._request()
         except (ValueError, TypeError) as error:
-            self._show_plan((), refusal=in_words(error))
+            self._show_plan((), refusal=describe(error).text)
             return
-        self._start_look(partial(plan_job, request), self._planned)
+        self._start_look(Job.of(plan_job, request), self._planned)
 
     def _planned(self, event: Any) -> None:
         if isinstance(event, Failed):
-            self._show_plan((), refusal=in_words(event.error))
+            self._show_plan((), refusal=event.fault.text)
         elif isinstance(event, Finished) and event.result is not None:
             self._show_plan(event.result)
 
@@ -347,15 +361,15 @@ class SegmentClassify(JobDock):
         try:
             request = self._request()
         except (ValueError, TypeError) as error:
-            self._say(in_words(error), warning=True)
+            self._say_error(error)
             return
         layer = self.image.value
-        earlier = earlier_results(self._viewer.layers, layer, request.model, request.region.name)
+        self._earlier = earlier_results(self._viewer.layers, layer, request.asked)
         self._growing = None
         self._watch_run(layer)
-        of_old = {one.layer_id for one in earlier}
-        self._strokes = Strokes(one for one in self._viewer.layers if one.unique_id in of_old)
-        self._start(partial(predict_job, request, earlier), f"{request.model}: {layer.name}")
+        of_old = {one.layer_id for one in self._earlier}
+        self._edits = EditTracker(one for one in self._viewer.layers if str(one.unique_id) in of_old)
+        self._start(Job.of(predict_job, request, tuple(self._earlier)), f"{request.model}: {layer.name}")
 
     def _on_event(self, event: Any) -> None:
         super()._on_event(event)
@@ -369,7 +383,7 @@ class SegmentClassify(JobDock):
         try:
             self._growing = show_growing(self._viewer, self._running_on, begun, self._frame if self._changed else None)
         except Exception as error:  # noqa: BLE001 - the mask is made all the same, and shown at the end
-            self._say(in_words(error), warning=True)
+            self._say_error(error)
             return
         if begun.resumed:
             self._say("Going on where the last run stopped.")
@@ -383,7 +397,7 @@ class SegmentClassify(JobDock):
         """Notice when the layer of a run gets other data; None once the run is over."""
         if self._running_on is not None:
             self._running_on.events.data.disconnect(self._data_changed)
-        self._strokes.stop()
+        self._edits.stop()
         if layer is not None:
             self._frame, self._changed = frame_of(layer), False
             layer.events.data.connect(self._data_changed)
@@ -397,9 +411,9 @@ class SegmentClassify(JobDock):
             try:
                 self._show(answer.result)
             except Exception as error:  # noqa: BLE001 - no memory for the layer, say; the widget must be ready again
-                answer = Failed(error)
+                answer = Failed(describe(error))
         if isinstance(answer, Failed):
-            self._say(in_words(answer.error), warning=True)
+            self._say(answer.fault.text, warning=True)
         elif cancelled and answer is None:
             kept = self._growing is not None and self._growing in self._viewer.layers
             self._say(
@@ -407,7 +421,7 @@ class SegmentClassify(JobDock):
             )
 
     def _finish(self) -> None:
-        self._growing = None
+        self._growing, self._earlier = None, []
         self._watch_run(None)
         super()._finish()
 
@@ -416,9 +430,9 @@ class SegmentClassify(JobDock):
         self._refresh.stop()
 
     def _show(self, labels: LabelsData) -> None:
-        kept = tuple(one for one in labels.replaces if one.layer_id not in self._strokes.painted)
-        labels = replace(labels, replaces=kept)
-        self._shown = show_result(self._viewer, self._running_on, labels, self._frame if self._changed else None)
+        earlier = [one for one in self._earlier if one.layer_id not in self._edits.painted]
+        frame = self._frame if self._changed else None
+        self._shown = show_result(self._viewer, self._running_on, labels, earlier, frame)
         self._show_plane()
         stale = " The image was changed meanwhile: this is the result of what it showed before." if self._changed else ""
         self._say(labels.summary + stale)

@@ -8,10 +8,10 @@ from magicgui.widgets import CheckBox, ComboBox, Container, LineEdit, PushButton
 
 from napari_resformer.devices import DEVICES
 from napari_resformer.network.config import PRESETS
-from napari_resformer.widgets.base.fields import RUN, narrow
+from napari_resformer.widgets.base.fields import narrow
 
 SCRATCH = "from scratch"
-RESUME = "Resume"
+TRAIN, RESUME = "Train", "Resume"
 VALUES_ARE_CLASSES, VALUES_ARE_OBJECTS = "mask classes", "object numbers"
 
 
@@ -90,7 +90,7 @@ def make_options(device: str) -> Container[Any]:
 def make_buttons() -> list[Any]:
     """Return ``run`` and ``start_anew``."""
     return [
-        PushButton(name="run", text=RUN, tooltip="Train the model. Press again to cancel; what was learned is kept to resume."),
+        PushButton(name="run", text=TRAIN, tooltip="Train the model. Press again to cancel; what was learned is kept to resume."),
         PushButton(
             name="start_anew",
             text="Start anew",

@@ -8,21 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, LineEdit, PushButton, SpinBox
-from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton
+from qtpy.QtWidgets import QFileDialog, QLabel
 from superqt import QCollapsible
 
-from napari_resformer.events import EpochDone, Failed, Finished, Progress, StepDone
+from napari_resformer.engine.faults import Failed, describe
+from napari_resformer.engine.job import Job
+from napari_resformer.events import EpochDone, Finished, Progress, StepDone
 from napari_resformer.model.library import ModelEntry, list_models
 from napari_resformer.widgets.base import fields, signals
-from napari_resformer.widgets.base.dock import JobDock, Start
+from napari_resformer.widgets.base.dock import JobDock
+from napari_resformer.widgets.base.job import DockJob
 from napari_resformer.widgets.base.settings import read_settings
-from napari_resformer.widgets.base.worker import Job, in_words
 from napari_resformer.widgets.train import fields as train_fields
 from napari_resformer.widgets.train.annotating import Annotating
 from napari_resformer.widgets.train.annotation import give_class
 from napari_resformer.widgets.train.class_field import ClassField
 from napari_resformer.widgets.train.eta import Stopwatch, duration
-from napari_resformer.widgets.train.fields import RESUME, SCRATCH
+from napari_resformer.widgets.train.fields import RESUME, SCRATCH, TRAIN
 from napari_resformer.widgets.train.jobs import (
     Begun,
     NoPreview,
@@ -38,6 +40,7 @@ from napari_resformer.widgets.train.pairs_table import Pairs
 from napari_resformer.widgets.train.panel import TrainingPanel
 from napari_resformer.widgets.train.preview import Preview, PreviewLayer, PreviewTarget
 from napari_resformer.widgets.train.request import PairData, TrainRequest, check_name_is_free, model_path, pair_data
+from napari_resformer.widgets.train.tools import AnnotationTools
 
 if TYPE_CHECKING:
     import napari
@@ -47,9 +50,11 @@ PLUGIN = "napari-resformer"
 _DELAY = 400  # milliseconds without a change before the samples are looked at anew
 _PAINT_DELAY = 1500  # the same while somebody paints
 _NO_PAIRS = "Open images, paint a Labels layer for each, or give them a class; they then stand in the table above."
-_LATER = "Choose a smaller crop or batch, or the CPU as the device, or close other programs; then press Run again."
-
-_CHECK = "Check the table of pairs and the options."
+_REMEDIES = {
+    "memory": "Choose a smaller crop or batch size, or the CPU as the device, or close other programs; then press Train again.",
+    "crashed": "Every layer is still here, and so are the finished epochs: press Train to go on.",
+    "unexpected": "Check the table of pairs and the options. If it fails again, please report it with these words.",
+}
 
 
 class FineTune(JobDock):
@@ -77,6 +82,7 @@ class FineTune(JobDock):
     replace: CheckBox
     run: PushButton
     start_anew: PushButton
+    _run_words = TRAIN
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer, _DELAY)
@@ -91,7 +97,7 @@ class FineTune(JobDock):
         settings = read_settings()
         self.more = train_fields.make_options(settings.device)
         self._panel, self._class_field = TrainingPanel(self._message), ClassField()
-        self._save, self._folded = QPushButton("Save as data folder …"), QCollapsible("More options", collapsedIcon="▶")
+        self._tools, self._folded = AnnotationTools(), QCollapsible("More options", collapsedIcon="▶")
         self.append(Pairs(self._viewer, self._model_classes))
         self.extend(train_fields.make_fields(self._model_choices))
         self.extend(train_fields.make_buttons())
@@ -137,10 +143,10 @@ class FineTune(JobDock):
         try:
             pairs = self._annotated()
         except ValueError as error:
-            self._say(in_words(error), warning=True)
+            self._say_error(error)
             return
         self._saving = path
-        self._start(partial(save_job, pairs, path), f"Saving {path.name}")
+        self._start(Job.of(save_job, pairs, path), f"Saving {path.name}")
 
     # -------------------------------------------------------------------------------------------------- looks and life
     def _lay_out(self) -> None:
@@ -148,8 +154,10 @@ class FineTune(JobDock):
         row = layout.itemAt(0).widget()
         for label in row.findChildren(QLabel):  # the table takes the whole width
             label.hide()
-        self._save.setToolTip("Write the images with their masks and classes as files that can be trained on again")
-        self._save.clicked.connect(self._choose_folder)
+        self._tools.save.connect(self._choose_folder)
+        self._tools.new_labels.connect(self._annotating.add_labels)
+        self._tools.show_all.connect(self._annotating.show_all)
+        self._annotating.focus_changed.connect(self._focus_changed)
         self._folded.addWidget(self.more.native)
         self._folded.setDuration(0)
         for part in (self._folded, self._folded.content()):
@@ -157,7 +165,7 @@ class FineTune(JobDock):
             assert inner is not None
             inner.setContentsMargins(0, 0, 0, 0)
         layout.insertWidget(1, self._class_field)
-        layout.insertWidget(2, self._save)
+        layout.insertWidget(2, self._tools)
         layout.insertWidget(layout.count() - 2, self._folded)
         layout.addWidget(self._bar)
         layout.addWidget(self._panel, 1)
@@ -189,12 +197,15 @@ class FineTune(JobDock):
         self._stop_preview()
 
     def _first_shown(self) -> None:
-        fields.align_labels(self.native, self.more.native)
+        fields.align_labels(self._content, self.more.native)
         if self._attached:
-            self._warm_up = Job(warm_up_training, self.native)
+            self._warm_up = DockJob(self._engine, Job.of(warm_up_training), self.native)
 
     def _set_accent(self, colour: str) -> None:
         self._panel.set_accent(colour)
+
+    def _focus_changed(self) -> None:
+        self._tools.offer(alone=self._annotating.focus.image is not None)
 
     # --------------------------------------------------------------------------------------------------------- fields
     def reset_choices(self, *_: Any) -> None:
@@ -265,16 +276,16 @@ class FineTune(JobDock):
             request = self._request()
         except (ValueError, TypeError) as error:
             nothing = not any(row.use for row in self.pairs.value)
-            self._refuse("" if nothing else in_words(error))
+            self._refuse("" if nothing else describe(error).text)
             self._panel.show_words([_NO_PAIRS] if nothing else ())
             self._offer_resume(0)
             return
-        self._start_look(partial(outlook_job, request), self._looked)
+        self._start_look(Job.of(outlook_job, request), self._looked)
 
     def _looked(self, event: Any) -> None:
         if isinstance(event, Failed):
             self._panel.show_words(())
-            self._refuse(in_words(event.error))
+            self._refuse(event.fault.text)
             self._offer_resume(0)
         elif isinstance(event, Finished):
             outlook: Outlook = event.result
@@ -355,7 +366,7 @@ class FineTune(JobDock):
             request = self._request(anew=anew)
             check_name_is_free(request)
         except (ValueError, TypeError, FileExistsError) as error:
-            self._say(in_words(error), warning=True)
+            self._say_error(error)
             return
         self._panel.clear_result()
         self._panel.show_words(())
@@ -365,7 +376,7 @@ class FineTune(JobDock):
         self._preview.begin()
         self._watched = Watched(self._first_target(request))
         self._watch_shown()
-        self._start(partial(train_job, request, self._watched), f"Training {request.name}")
+        self._start(Job.of(train_job, request, self._watched), f"Training {request.name}")
 
     def _first_target(self, request: TrainRequest) -> PreviewTarget:
         """Return the first plane of the first pair, to be previewed while no image is selected."""
@@ -383,11 +394,11 @@ class FineTune(JobDock):
         self._preview.end()
         self._watched.target = None
 
-    def _start(self, start: Start, words: str) -> None:
+    def _start(self, work: Job, words: str) -> None:
         self.start_anew.visible = False
-        self._save.hide()
+        self._tools.hide()
         self.pairs.set_compact(True)
-        super()._start(start, words)
+        super()._start(work, words)
 
     def _on_event(self, event: Any) -> None:
         if isinstance(event, Progress) and "validation" in event.unit:  # the bar stays where the steps have brought it
@@ -430,7 +441,8 @@ class FineTune(JobDock):
 
     def _show_answer(self, answer: Failed | Finished[Any] | None, *, cancelled: bool) -> None:
         if isinstance(answer, Failed):
-            self._say(in_words(answer.error, memory=_LATER, otherwise=_CHECK), warning=True)
+            fault = answer.fault
+            self._say(f"{fault.what} {_REMEDIES.get(fault.kind, fault.remedy)}".strip(), warning=True)
         elif isinstance(answer, Finished) and isinstance(answer.result, Trained):
             self._show_trained(answer.result)
         elif isinstance(answer, Finished):
@@ -460,12 +472,12 @@ class FineTune(JobDock):
 
     def _idle(self) -> None:
         super()._idle()
-        self._save.show()
+        self._tools.show()
         self.pairs.set_compact(False)
 
     def _offer_resume(self, epochs: int) -> None:
         if not self.busy:
-            self.run.text = RESUME if epochs else fields.RUN
+            self.run.text = RESUME if epochs else self._run_words
             self.start_anew.visible = bool(epochs)
 
     # ------------------------------------------------------------------------------------------------------- the buttons

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from napari_resformer.events import EpochDone, Finished, Progress, Snapshot
 from napari_resformer.images.image import Image
-from napari_resformer.widgets.base.interpreter import older_objects_left_alone
 from napari_resformer.widgets.train.curves import EpochPoint
 from napari_resformer.widgets.train.pairs import AnyChannel
 from napari_resformer.widgets.train.preview import Preview, PreviewTarget, predict_preview
@@ -226,13 +225,6 @@ def train_job(request: TrainRequest, watched: Watched) -> Iterator[Any]:
     ValueError
         If the samples do not allow to train.
     """
-    import napari_resformer.training.trainer  # noqa: F401 - libraries first, so that the collector leaves them alone
-
-    with older_objects_left_alone():
-        yield from _train(request, watched)
-
-
-def _train(request: TrainRequest, watched: Watched) -> Iterator[Any]:
     from napari_resformer.training.run_folder import RunFolder
 
     check_name_is_free(request)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from napari_resformer.images.image import Image, from_array
 from napari_resformer.widgets.base.colours import OPACITY, mask_colormap
-from napari_resformer.widgets.results.result_layer import METADATA_KEY, frame_of, geometry, placed_labels, put
+from napari_resformer.widgets.results.placement import Placement, frame_of, geometry
+from napari_resformer.widgets.results.result_layer import METADATA_KEY, put
 
 if TYPE_CHECKING:
     from napari_resformer.model.file import Model
@@ -191,5 +192,5 @@ def _laid_out(preview: Preview, layer: Any) -> tuple[NDArray[np.uint8], dict[str
     plane = {axis: slice(step, step + 1) for axis, step in zip(image.loop_axes, target.index, strict=True)}
     part = image.part(plane | {"Y": target.rows, "X": target.columns})
     mask = preview.mask if image.rows_first else np.ascontiguousarray(preview.mask.T)
-    placed = placed_labels((mask.reshape(part.mask_shape),), part)
+    placed = Placement.of(part).place((mask.reshape(part.mask_shape),))
     return placed.data, geometry(frame_of(layer), placed)
