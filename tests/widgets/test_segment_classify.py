@@ -530,7 +530,7 @@ def test_a_layer_that_cannot_be_added_is_told(make_widget: Any, run: Any, monkey
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("napari_resformer.widgets.predict.segment_classify.show_result", fail)
+        patch.setattr("napari_resformer.widgets.predict.run.show_result", fail)
         run(widget)
     assert "not enough memory" in widget.message
     run(widget)
