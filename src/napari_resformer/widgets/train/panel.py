@@ -8,7 +8,6 @@ from qtpy.QtWidgets import QWidget
 
 from napari_resformer.events import EpochDone
 from napari_resformer.widgets.base.text import Lines, Message, Paragraph, ScrollingWords
-from napari_resformer.widgets.results.scores import percent
 from napari_resformer.widgets.train.curves import Curves, EpochPoint
 from napari_resformer.widgets.train.jobs import Outlook, Trained
 from napari_resformer.widgets.train.summary import Summary
@@ -103,7 +102,7 @@ def figures(trained: Trained) -> list[str]:
             lines.append(f"Dice: {', '.join(dice)}.")
         if report.image_class is not None:
             found = report.image_class
-            lines.append(f"Balanced accuracy: {percent(found.balanced_accuracy)}; accuracy: {percent(found.accuracy)}.")
+            lines.append(f"Balanced accuracy: {found.balanced_accuracy:.1%}; accuracy: {found.accuracy:.1%}.")
     return lines
 
 
