@@ -45,14 +45,15 @@ def sampling_grid(generator: np.random.Generator, shape: tuple[int, int], settin
     height, width = shape
     zoom = _zoom(generator, *settings.zoom)
     if settings.mode == "resize":
-        zoom *= settings.size / max(height, width)
+        zoom *= settings.crop_size / max(height, width)
     turn = math.radians(generator.uniform(-settings.rotation, settings.rotation))
     flip = 1 if generator.random() < 0.5 else -1
-    across = torch.arange(settings.size, dtype=torch.float32) - (settings.size - 1) / 2
+    across = torch.arange(settings.crop_size, dtype=torch.float32) - (settings.crop_size - 1) / 2
     v, u = torch.meshgrid(across, flip * across, indexing="ij")
     if generator.random() < 0.5:
-        shifts = generator.normal(0, _BEND_STRENGTH * settings.size, (1, 2, _BENDS, _BENDS))
-        bend = functional.interpolate(_random(shifts), size=(settings.size, settings.size), mode="bicubic", align_corners=True)[0]
+        shifts = generator.normal(0, _BEND_STRENGTH * settings.crop_size, (1, 2, _BENDS, _BENDS))
+        side = settings.crop_size
+        bend = functional.interpolate(_random(shifts), size=(side, side), mode="bicubic", align_corners=True)[0]
         u, v = u + bend[0], v + bend[1]
     x = (math.cos(turn) * u - math.sin(turn) * v) / zoom + _centre(generator, width, settings, zoom)
     y = (math.sin(turn) * u + math.cos(turn) * v) / zoom + _centre(generator, height, settings, zoom)
@@ -72,7 +73,7 @@ def _centre(generator: np.random.Generator, side: int, settings: TrainSettings, 
 
     A plane that is smaller than the view lies anywhere in it, since prediction pads it at the bottom and the right only.
     """
-    seen = settings.size / zoom
+    seen = settings.crop_size / zoom
     room = abs(side - seen) / 2
     if settings.mode == "resize":
         room = max(room, 0.05 * side)
@@ -108,9 +109,9 @@ def view(
         (1, size, size), 1 inside the plane; where the plane is continued by its mirror image, all is valid.
     """
     if settings.mode == "resize":
-        image, mask = _fitted(image, mask, settings.size)
+        image, mask = _fitted(image, mask, settings.crop_size)
     grid = sampling_grid(generator, image.shape[1:], settings)  # type: ignore[arg-type]
-    outside = "reflection" if settings.surround == "mirror" else "border"
+    outside = "reflection" if settings.padding == "reflect" else "border"
     source = torch.from_numpy(image)[None]
     seen = functional.grid_sample(source, grid, mode="bilinear", padding_mode=outside, align_corners=False)[0]
     labels = None
@@ -125,8 +126,8 @@ def view(
     valid = torch.ones(1, *seen.shape[1:])
     if settings.stain_jitter and len(seen) == 3 and generator.random() < settings.stain_jitter:
         seen = restain(generator, seen, labels)
-    seen = intensities(generator, seen, settings.colour_jitter)
-    if settings.surround == "blank":  # after the intensities: padding is the darkest value, as in prediction
+    seen = intensities(generator, seen, settings.color_jitter)
+    if settings.padding == "constant":  # after the intensities: padding is the darkest value, as in prediction
         valid = (grid[0].abs() <= 1).all(-1)[None].float()
         seen = torch.where(valid.bool(), seen, BACKGROUND)
         labels = None if labels is None else torch.where(valid[0].bool(), labels, 0)

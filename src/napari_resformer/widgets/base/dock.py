@@ -41,6 +41,7 @@ class JobDock(Container[Any]):
     """
 
     run: PushButton
+    run_words = RUN  # on the button, while nothing runs
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, delay: int) -> None:
         super().__init__()
@@ -230,7 +231,7 @@ class JobDock(Container[Any]):
         self._look_later()
 
     def _idle(self) -> None:
-        self.run.text, self.run.enabled = RUN, True
+        self.run.text, self.run.enabled = self.run_words, True
         self._bar.hide()
 
     def _close_activity(self) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
-from napari_resformer.images.image import Image
+from napari_resformer.images.image import Image, PlaneIndex
 from napari_resformer.widgets.base.fields import axes_hint
 from napari_resformer.widgets.train.annotation import (
-    PlaneIndex,
     fitting_classes,
     give_class,
     give_classes,
