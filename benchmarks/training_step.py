@@ -26,9 +26,9 @@ from napari_resformer.network import ResFormer
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.survey import iter_survey
 from napari_resformer.training.distributed import ProcessGroup
+from napari_resformer.training.learner import Learner
 from napari_resformer.training.loader import Batch, PlaneReader, epoch_batches
 from napari_resformer.training.losses import MultiTaskLoss, class_weights
-from napari_resformer.training.learner import Learner
 from napari_resformer.training.plan import TrainPlan, make_plan
 from napari_resformer.training.settings import TrainSettings
 
