@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
-import weakref
 from typing import Any
 
 import numpy as np
@@ -16,7 +13,6 @@ from napari.layers import Image, Labels
 
 from napari_resformer.events import EpochDone, StepDone
 from napari_resformer.training.history import EpochPoint
-from napari_resformer.widgets.base.interpreter import TURN, older_objects_left_alone, short_turns
 from napari_resformer.widgets.train import pairs
 from napari_resformer.widgets.train.annotation import fitting_classes, give_class, image_classes, layer_image
 from napari_resformer.widgets.train.class_field import ClassField
@@ -194,40 +190,3 @@ def test_many_layers_are_paired_without_looking_at_each_with_each(monkeypatch: p
     found = pairs.find_pairs(layers)
     assert [found[image.unique_id] for image in layers[::2]] == layers[1::2]
     assert len(looks) == sizes
-
-
-def test_the_collector_leaves_older_objects_alone_until_the_last_job_is_over() -> None:
-    one, two = older_objects_left_alone(), older_objects_left_alone()
-    with one:
-        frozen = gc.get_freeze_count()
-        assert frozen > 10_000
-        loaded = [[number] for number in range(20_000)]
-        with two:
-            assert gc.get_freeze_count() >= frozen + len(loaded)  # each job leaves alone what is older than itself
-        assert gc.get_freeze_count() > 10_000
-        circle: list[Any] = []
-        circle.append(circle)
-        marker = _Marked()
-        circle.append(marker)
-        told = weakref.ref(marker)
-        del circle, marker
-        gc.collect()
-        assert told() is None  # what is younger is collected
-    assert gc.get_freeze_count() < 10_000
-
-
-def test_the_interpreter_changes_hands_sooner_while_jobs_run() -> None:
-    before = sys.getswitchinterval()
-    with short_turns():
-        with short_turns():
-            assert sys.getswitchinterval() == pytest.approx(TURN)
-        assert sys.getswitchinterval() == pytest.approx(TURN)
-    assert sys.getswitchinterval() == pytest.approx(before)
-    with short_turns():
-        sys.setswitchinterval(2 * before)
-    assert sys.getswitchinterval() == pytest.approx(2 * before)  # somebody else's
-    sys.setswitchinterval(before)
-
-
-class _Marked:
-    """Can be referred to weakly."""

@@ -126,21 +126,6 @@ class Trained:
         return self.path.stem
 
 
-class Mailbox:
-    """An inbox for a session in the same process: written in one thread, read in another."""
-
-    def __init__(self) -> None:
-        self._latest: Any | None = None
-
-    def put(self, message: Any | None) -> None:
-        """Replace what is in it."""
-        self._latest = message
-
-    def latest(self) -> Any | None:
-        """Return what was put in last."""
-        return self._latest
-
-
 SessionEvent = Progress | Notice | TrainingStarted | StepDone | EpochDone | Preview | NoPreview | Finished[Trained]
 
 

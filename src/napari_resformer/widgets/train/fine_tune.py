@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, LineEdit, PushButton, SpinBox
-from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton
+from qtpy.QtWidgets import QFileDialog, QLabel
 from superqt import QCollapsible
 
-from napari_resformer.events import EpochDone, Failed, Finished, Progress, StepDone, TrainingStarted
+from napari_resformer.engine.faults import Failed, describe
+from napari_resformer.engine.job import Inbox, Job
+from napari_resformer.events import EpochDone, Finished, Progress, StepDone, TrainingStarted
 from napari_resformer.images.image import Image
 from napari_resformer.model.library import ModelEntry, list_models
 from napari_resformer.samples.pairs import LayerPair
 from napari_resformer.training.history import EpochPoint
 from napari_resformer.training.preview import NoPreview, Preview, PreviewTarget
 from napari_resformer.training.session import (
-    Mailbox,
     SessionCheck,
     Trained,
     TrainRequest,
@@ -34,9 +35,9 @@ from napari_resformer.training.session import (
 )
 from napari_resformer.training.settings import describe_setting, make_settings
 from napari_resformer.widgets.base import fields, signals
-from napari_resformer.widgets.base.dock import JobDock, Start
+from napari_resformer.widgets.base.dock import JobDock
+from napari_resformer.widgets.base.job import DockJob
 from napari_resformer.widgets.base.settings import read_settings
-from napari_resformer.widgets.base.worker import Job, in_words
 from napari_resformer.widgets.train import fields as train_fields
 from napari_resformer.widgets.train.annotating import Annotating
 from napari_resformer.widgets.train.annotation import give_class
@@ -47,6 +48,7 @@ from napari_resformer.widgets.train.pairs_table import Pairs
 from napari_resformer.widgets.train.panel import TrainingPanel
 from napari_resformer.widgets.train.preview import PreviewLayer
 from napari_resformer.widgets.train.request import pair_data
+from napari_resformer.widgets.train.tools import AnnotationTools
 
 if TYPE_CHECKING:
     import napari
@@ -56,9 +58,11 @@ PLUGIN = "napari-resformer"
 _DELAY = 400  # milliseconds without a change before the samples are looked at anew
 _PAINT_DELAY = 1500  # the same while somebody paints
 _NO_PAIRS = "Open images, and paint a Labels layer for each or give them a class; the table above lists them."
-_LATER = "Choose a smaller crop or batch size, or the CPU as the device, or close other programs; then press Train again."
-
-_CHECK = "Check the table of pairs and the options."
+_REMEDIES = {
+    "memory": "Choose a smaller crop or batch size, or the CPU as the device, or close other programs; then press Train again.",
+    "crashed": "Every layer is still here, and so are the finished epochs: press Train to continue.",
+    "unexpected": "Check the table of pairs and the options. If it fails again, please report it with these words.",
+}
 
 
 class FineTune(JobDock):
@@ -87,12 +91,12 @@ class FineTune(JobDock):
     run: PushButton
     start_anew: PushButton
     keep_best: PushButton
-    run_words = TRAIN
+    _run_words = TRAIN
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer, _DELAY)
         self._entries: dict[str, ModelEntry] = {}
-        self._inbox = Mailbox()
+        self._inbox = Inbox[PreviewTarget | None]()
         self._watched: dict[Any, Image] = {}  # what was previewed, by its layer
         self._request_run: TrainRequest | None = None
         self._preview = PreviewLayer(self._viewer)
@@ -104,7 +108,7 @@ class FineTune(JobDock):
         settings = read_settings()
         self.more = train_fields.make_options(settings.device)
         self._panel, self._class_field = TrainingPanel(self._message), ClassField()
-        self._save, self._folded = QPushButton("Save as data folder …"), QCollapsible("More options", collapsedIcon="▶")
+        self._tools, self._folded = AnnotationTools(), QCollapsible("More options", collapsedIcon="▶")
         self.append(Pairs(self._viewer, self._model_classes))
         self.extend(train_fields.make_fields(self._model_choices))
         self.extend(train_fields.make_buttons())
@@ -150,10 +154,10 @@ class FineTune(JobDock):
         try:
             pairs = self._annotated()
         except ValueError as error:
-            self._say(in_words(error), warning=True)
+            self._say_error(error)
             return
         self._saving = path
-        self._start(partial(save_annotations, pairs, path), f"Saving {path.name}")
+        self._start(Job.of(save_annotations, pairs, path), f"Saving {path.name}")
 
     # -------------------------------------------------------------------------------------------------- looks and life
     def _lay_out(self) -> None:
@@ -161,8 +165,10 @@ class FineTune(JobDock):
         row = layout.itemAt(0).widget()
         for label in row.findChildren(QLabel):  # the table takes the whole width
             label.hide()
-        self._save.setToolTip("Write the images with their masks and classes as files that can be trained on again")
-        self._save.clicked.connect(self._choose_folder)
+        self._tools.save.connect(self._choose_folder)
+        self._tools.new_labels.connect(self._annotating.add_labels)
+        self._tools.show_all.connect(self._annotating.show_all)
+        self._annotating.focus_changed.connect(self._focus_changed)
         self._folded.addWidget(self.more.native)
         self._folded.setDuration(0)
         for part in (self._folded, self._folded.content()):
@@ -170,7 +176,7 @@ class FineTune(JobDock):
             assert inner is not None
             inner.setContentsMargins(0, 0, 0, 0)
         layout.insertWidget(1, self._class_field)
-        layout.insertWidget(2, self._save)
+        layout.insertWidget(2, self._tools)
         layout.insertWidget(layout.count() - 2, self._folded)
         layout.addWidget(self._bar)
         layout.addWidget(self._panel, 1)
@@ -203,12 +209,15 @@ class FineTune(JobDock):
         self._stop_preview()
 
     def _first_shown(self) -> None:
-        fields.align_labels(self.native, self.more.native)
+        fields.align_labels(self._content, self.more.native)
         if self._attached:
-            self._warm_up = Job(warm_up, self.native)
+            self._warm_up = DockJob(self._engine, Job.of(warm_up), self.native)
 
     def _set_accent(self, colour: str) -> None:
         self._panel.set_accent(colour)
+
+    def _focus_changed(self) -> None:
+        self._tools.offer(alone=self._annotating.focus.image is not None)
 
     # --------------------------------------------------------------------------------------------------------- fields
     def reset_choices(self, *_: Any) -> None:
@@ -280,16 +289,16 @@ class FineTune(JobDock):
             request = self._request()
         except (ValueError, TypeError) as error:
             nothing = not any(row.use for row in self.pairs.value)
-            self._refuse("" if nothing else in_words(error))
+            self._refuse("" if nothing else describe(error).text)
             self._panel.show_words([_NO_PAIRS] if nothing else ())
             self._offer_resume(0)
             return
-        self._start_look(partial(check_session, request), self._looked)
+        self._start_look(Job.of(check_session, request), self._looked)
 
     def _looked(self, event: Any) -> None:
         if isinstance(event, Failed):
             self._panel.show_words(())
-            self._refuse(in_words(event.error))
+            self._refuse(event.fault.text)
             self._offer_resume(0)
         elif isinstance(event, Finished):
             check: SessionCheck = event.result
@@ -367,7 +376,7 @@ class FineTune(JobDock):
             request = self._request(anew=anew)
             check_output(request)
         except (ValueError, TypeError, FileExistsError) as error:
-            self._say(in_words(error), warning=True)
+            self._say_error(error)
             return
         self._panel.clear_result()
         self._panel.show_words(())
@@ -375,17 +384,17 @@ class FineTune(JobDock):
         self._saving, self._epoch_words = None, "Epoch 1"
         self._running = request.settings.epochs, self._cost_key()
         self._preview.begin()
-        self._request_run, self._inbox, self._watched = request, Mailbox(), {}
+        self._request_run, self._inbox, self._watched = request, Inbox(), {}
         first, image = next(row for row in self.pairs.value if row.use), request.data[0].image  # type: ignore[index]
         self._watch(first.image, image, (0,) * len(image.loop_shape))  # while no image is selected
         self._watch_shown()
-        self._start(partial(train_session, request, self._inbox), f"Training {request.name}")
+        self._start(Job.of(train_session, request, self._inbox), f"Training {request.name}")
 
     def _press_keep(self, *_: Any) -> None:
         """Keep the best model of a training that was cancelled."""
         if self._job is None and self._request_run is not None:
             request = replace(self._request_run, replace=bool(self.replace.value))
-            self._start(partial(keep_best, request), f"Saving {request.name}")
+            self._start(Job.of(keep_best, request), f"Saving {request.name}")
 
     def _watch(self, layer: Any, image: Image, index: tuple[int, ...]) -> None:
         """Preview a plane from now on."""
@@ -402,11 +411,11 @@ class FineTune(JobDock):
         self._preview.end()
         self._inbox.put(None)
 
-    def _start(self, start: Start, words: str) -> None:
+    def _start(self, work: Job, words: str) -> None:
         self.start_anew.visible = self.keep_best.visible = False
-        self._save.hide()
+        self._tools.hide()
         self.pairs.set_compact(True)
-        super()._start(start, words)
+        super()._start(work, words)
 
     def _on_event(self, event: Any) -> None:
         if isinstance(event, Progress) and "validation" in event.unit:  # the bar stays where the steps have brought it
@@ -446,7 +455,8 @@ class FineTune(JobDock):
 
     def _show_answer(self, answer: Failed | Finished[Any] | None, *, cancelled: bool) -> None:
         if isinstance(answer, Failed):
-            self._say(in_words(answer.error, memory=_LATER, otherwise=_CHECK), warning=True)
+            fault = answer.fault
+            self._say(f"{fault.what} {_REMEDIES.get(fault.kind, fault.remedy)}".strip(), warning=True)
         elif isinstance(answer, Finished) and isinstance(answer.result, Trained):
             self._show_trained(answer.result)
         elif isinstance(answer, Finished):
@@ -477,12 +487,12 @@ class FineTune(JobDock):
 
     def _idle(self) -> None:
         super()._idle()
-        self._save.show()
+        self._tools.show()
         self.pairs.set_compact(False)
 
     def _offer_resume(self, epochs: int) -> None:
         if not self.busy:
-            self.run.text = RESUME if epochs else TRAIN
+            self.run.text = RESUME if epochs else self._run_words
             self.start_anew.visible = bool(epochs)
 
     # ------------------------------------------------------------------------------------------------------- the buttons

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from napari_resformer.images.image import Image
 from napari_resformer.training.preview import Preview
 from napari_resformer.widgets.base.colours import OPACITY, mask_colormap
-from napari_resformer.widgets.results.result_layer import METADATA_KEY, frame_of, geometry, placed_labels, put
+from napari_resformer.widgets.results.placement import Placement, frame_of, geometry
+from napari_resformer.widgets.results.result_layer import METADATA_KEY, put
 
 
 def is_preview(layer: Any) -> bool:
@@ -107,5 +108,5 @@ def _laid_out(preview: Preview, image: Image, layer: Any) -> tuple[NDArray[np.ui
     plane = {axis: slice(step, step + 1) for axis, step in zip(image.loop_axes, preview.index, strict=True)}
     part = image.part(plane | {"Y": preview.rows, "X": preview.columns})
     mask = preview.mask if image.rows_first else np.ascontiguousarray(preview.mask.T)
-    placed = placed_labels((mask.reshape(part.mask_shape),), part)
+    placed = Placement.of(part).place((mask.reshape(part.mask_shape),))
     return placed.data, geometry(frame_of(layer), placed)
