@@ -11,16 +11,14 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
 from torch.nn import functional
 
 from napari_resformer.network.config import BACKGROUND
 from napari_resformer.preprocessing.geometry import fitted_shape
 from napari_resformer.training.settings import TrainSettings
+from napari_resformer.training.stain import restain
 
-_STAINS = torch.from_numpy(rgb_from_hed).float()  # optical densities (red, green, blue) of haematoxylin, eosin and DAB
-_UNSTAIN = torch.from_numpy(hed_from_rgb).float()
 _BENDS = 4  # control points of the elastic field on each side
 _BEND_STRENGTH = 0.02  # standard deviation of a control point's shift, in sides of the view
 
@@ -146,35 +144,6 @@ def _fitted(
         return fitted, None
     labels = functional.interpolate(torch.from_numpy(np.ascontiguousarray(mask))[None, None], size=shape, mode="nearest-exact")
     return fitted, labels[0, 0].numpy()
-
-
-def restain(generator: np.random.Generator, image: Tensor, labels: Tensor | None) -> Tensor:
-    """Take the stains of (3, H, W) in -1 to 1 apart and mix them anew, each with another strength and a tilted colour.
-
-    The stains are told apart by optical density (Ruifrok and Johnston, 2001). Half of the views become immunohistochemistry:
-    the eosin fades, and DAB marks the objects, what is around them, or all, in patches and along the tissue's own texture.
-    An image on a dark ground is not stained, and comes back as it is.
-    """
-    if image.mean() < -0.2:
-        return image
-    height, width = image.shape[1:]
-    density = -torch.log((image.flatten(1).T + 1).clamp_min(0.02) / 2)  # (H * W, 3)
-    amounts = (density @ _UNSTAIN).clamp_min(0) * _random(generator.lognormal(0, 0.3, 3))
-    if generator.random() < 0.5:
-        amounts *= _random(generator.uniform((0.3, 0.0, 0.0), (1.0, 0.5, 0.3)))
-        patches = functional.interpolate(
-            _random(generator.normal(0.5, 0.7, (1, 1, 4, 4))), size=(height, width), mode="bicubic", align_corners=True
-        )[0, 0].clamp(0, 1)
-        texture = density.sum(1).view(height, width)
-        texture = (texture / texture.mean().clamp_min(0.05)).clamp_max(2)
-        mark = generator.uniform(0.2, 1.8) * patches * texture ** generator.uniform(0, 1)
-        if labels is not None and (where := generator.integers(3)):
-            inside = functional.avg_pool2d((labels > 0).float()[None], 3, stride=1, padding=1)[0]
-            mark = mark * (inside if where == 1 else 1 - inside)
-        amounts[:, 2] += mark.flatten()
-    stains = (_STAINS + _random(generator.normal(0, 0.06, (3, 3)))).clamp_min(0)
-    mixed = torch.exp(-(amounts @ stains)).clamp(0, 1) * 2 - 1
-    return mixed.T.reshape(image.shape)
 
 
 def _random(values: NDArray[np.float64]) -> Tensor:
