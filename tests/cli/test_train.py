@@ -96,7 +96,8 @@ def test_bad_usage_is_one_sentence_by_the_options_own_name(
 ) -> None:
     assert main(command(data, *options)) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"napari-resformer: {words}")
+    assert line.startswith("napari-resformer: ")
+    assert words in line
 
 
 def test_label_values_may_be_instances_by_the_new_and_the_earlier_name(data: Path) -> None:
@@ -126,12 +127,13 @@ def test_an_interrupted_run_says_what_can_be_resumed(
         with monkeypatch.context() as patch:
             interrupt(patch, press)
             status = main(command(data, *more))
-        return status, capsys.readouterr().err
+        lines = capsys.readouterr().err.splitlines()  # among those of the progress bar
+        return status, "\n".join(line for line in lines if line.strip() and "/s]" not in line)
 
     status, said = run(press=1)
     assert status == 130
     assert said.splitlines()[-1] == "napari-resformer: interrupted; no epoch was finished, so there is nothing to resume"
-    status, said = run("--resume", press=3)
+    status, said = run("--resume", press=2)
     assert "there is no checkpoint in" in said
     assert said.splitlines()[-1].endswith("nothing half-written was left; resume with --resume")
     started = json.loads((data.parent / "m.run" / "settings.json").read_text(encoding="utf-8"))["started"]
