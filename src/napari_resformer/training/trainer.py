@@ -19,7 +19,7 @@ from napari_resformer.events import EpochDone, Finished, Notice, Progress, Snaps
 from napari_resformer.metrics import Report, make_report
 from napari_resformer.model.card import Card
 from napari_resformer.model.file import Model, stored_weights
-from napari_resformer.network import ResFormer
+from napari_resformer.network import PreparedNetwork, ResFormer
 from napari_resformer.samples.sample import SampleSet
 from napari_resformer.samples.survey import Survey, look_at
 from napari_resformer.training.check import judge
@@ -234,7 +234,7 @@ class _Trainer:
         criterion = MultiTaskLoss(settings.class_loss_weight, weights, settings.label_smoothing).to(team.device)
         schedule = make_schedule(optimizer, settings, self.steps_an_epoch, done=0)
         self.optimiser = Optimiser(team, module, optimizer, schedule, criterion, settings.seed, frozen, team.scales)
-        self.reader = PlaneReader(plan.card.channels, plan.card.normalisation)
+        self.reader = PlaneReader(plan.card.preprocessor)
         self.as_stored = ResFormer(plan.card.network).to(team.device).eval()
         self.validator = Validator(plan.validation, plan.card, settings, weights, team.device)
 
@@ -287,11 +287,8 @@ class _Trainer:
         """Judge the validation samples, each process its share, with the weights as a model file would hold them."""
         self.team.align(self.judged)
         self.as_stored.load_state_dict(stored_weights(self.judged))
-        return (
-            yield from _shared(
-                self.team, self.plan.validation.samples, partial(self.validator.judge, self.as_stored), "validation image"
-            )
-        )
+        measure = partial(self.validator.judge, PreparedNetwork(self.as_stored, self.team.device))
+        return (yield from _shared(self.team, self.plan.validation.samples, measure, "validation image"))
 
     def note(self, done: EpochDone) -> EpochDone:
         """Take an epoch into the progress; return it with the word on whether it is the best.

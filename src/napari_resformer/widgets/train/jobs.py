@@ -174,7 +174,7 @@ def _is_in_memory(labels: Any) -> bool:
 # ------------------------------------------------------------------------------------------------------------------- jobs
 def warm_up_training() -> Iterator[Any]:
     """Load what a training needs, so that nobody waits for libraries once Run is pressed."""
-    import napari_resformer.prediction.job
+    import napari_resformer.prediction.api
     import napari_resformer.training.trainer  # noqa: F401
 
     yield None
@@ -301,7 +301,8 @@ def _measured(model: Model, samples: SampleSet, device: str) -> Generator[Progre
     for event in iter_evaluate(model, samples.subset(held_out), device=device):
         if isinstance(event, Finished):
             return event.result
-        yield event
+        if isinstance(event, Progress):
+            yield event
     return None
 
 
