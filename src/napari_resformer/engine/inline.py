@@ -10,7 +10,7 @@ from typing import Any
 from napari_resformer.engine.job import Job, OnEnd, OnEvent
 from napari_resformer.engine.running import run
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 def run_inline(job: Job) -> Generator[Any]:
@@ -98,4 +98,4 @@ def heard(callback: Any, value: Any) -> None:
     try:
         callback(value)
     except Exception:  # a job goes on, whatever its listener does
-        _log.exception("a listener of a job failed")
+        _logger.exception("a listener of a job failed")

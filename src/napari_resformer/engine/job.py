@@ -40,7 +40,7 @@ class Job:
     def __post_init__(self) -> None:
         module, name = getattr(self.function, "__module__", None), getattr(self.function, "__qualname__", "")
         try:
-            found = reduce(getattr, name.split("."), sys.modules[str(module)])
+            found: Any = reduce(getattr, name.split("."), sys.modules[str(module)])
         except (KeyError, AttributeError):
             found = None
         if module == "__main__" or found is not self.function:
@@ -50,9 +50,7 @@ class Job:
             )
 
     @classmethod
-    def of(
-        cls, function: Callable[Parameters, Iterator[Any]], /, *args: Parameters.args, **kwargs: Parameters.kwargs
-    ) -> Job:
+    def of(cls, function: Callable[Parameters, Iterator[Any]], /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Job:
         """Return a job from a call, whose arguments are checked by the type checker."""
         return cls(function, args, kwargs)
 

@@ -8,11 +8,15 @@ import socket
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 Head = tuple[Any, ...]
+
+HERE = "napari-resformer worker "
+"""What the line begins with in which a new worker says its address; start-up scripts may print others before."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Link:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sending = threading.Lock()
+        self._ending = threading.Lock()  # so that no other file with the same number is shut down
         self._closed = False
         self._raw: socket.socket | None = None
         if sys.platform != "win32":
@@ -112,10 +117,8 @@ class Link:
     def shutdown(self) -> None:
         """Let go all who wait here; on Windows they wait for the end of the other process."""
         if self._raw is not None:
-            try:
+            with self._ending, suppress(OSError):  # it was shut down before, or the other side is gone
                 self._raw.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it was, or the other side is gone
 
     def close(self) -> None:
         """Close the connection; called by the one who receives, when there is nothing more to."""
@@ -124,7 +127,8 @@ class Link:
             self._closed = True
             self._connection.close()
             if self._raw is not None:
-                self._raw.close()
+                with self._ending:
+                    self._raw.close()
 
     def _send(self, piece: memoryview) -> None:
         if self._raw is not None:

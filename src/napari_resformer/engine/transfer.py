@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,9 @@ Name = tuple[Any, ...]
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, aside: Callable[[pickle.PickleBuffer], bool], name: Callable[[Any], Name | None]) -> None:
+    def __init__(
+        self, file: io.BytesIO, aside: Callable[[pickle.PickleBuffer], bool], name: Callable[[Any], Name | None]
+    ) -> None:
         super().__init__(file, protocol=5, buffer_callback=aside)
         self._name = name
 
@@ -117,7 +119,7 @@ def on_disk(array: Any) -> tuple[str, str, int] | None:
     return str(array.store_path.store.root.absolute()), array.store_path.path, array.metadata.zarr_format
 
 
-def open_on_disk(root: str, path: str, zarr_format: int) -> Any:
+def open_on_disk(root: str, path: str, zarr_format: Literal[2, 3]) -> Any:
     """Open a zarr array in a local folder, to read."""
     import zarr
 
@@ -137,7 +139,7 @@ def bytes_of(array: NDArray[Any]) -> tuple[Part, str]:
 
 
 def _flat(array: NDArray[Any]) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8))  # also of types that a memoryview does not know
+    return memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]  # also of types that a memoryview does not know
 
 
 @dataclass(frozen=True)
