@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def endless(closed: str = "") -> Iterator[Any]:
             yield Notice(str(number))
     finally:
         if closed:
-            open(closed, "w").close()
+            Path(closed).touch()
 
 
 def stubborn(seconds: float) -> Iterator[Any]:
@@ -59,8 +60,8 @@ def stubborn(seconds: float) -> Iterator[Any]:
 
 def meeting(mine: str, other: str) -> Iterator[Any]:
     """Two of these end only if they run at the same time."""
-    open(mine, "w").close()
-    while not os.path.exists(other):
+    Path(mine).touch()
+    while not Path(other).exists():
         time.sleep(0.01)
         yield Progress(0, 2, "wait")
     yield Finished((os.getpid(), threading.get_ident()))
@@ -97,7 +98,7 @@ def failing_keys(array: Any, keys: list[Any]) -> Iterator[Any]:
     for key in keys:
         try:
             answers.append(f"read {array[key]!r}")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - any may come
             answers.append(f"{type(error).__name__}: {error}")
     yield Finished(answers)
 
@@ -129,7 +130,7 @@ def made(megabytes: float) -> Iterator[Any]:
 def flood(array: Any, times: int) -> Iterator[Any]:
     for number in range(times):
         part = array[...]
-        yield Finished((number, part))
+        yield (number, part)
 
 
 def zarr_made(folder: str) -> Iterator[Any]:
@@ -152,19 +153,6 @@ class Unreadable:
 
     def __reduce__(self) -> Any:
         return int, ("no number",)
-
-
-class FakeTensor:
-    def __reduce__(self) -> Any:
-        return getattr, (_Global("torch", "Tensor"), "shape")
-
-
-class _Global:
-    def __init__(self, module: str, name: str) -> None:
-        self.module, self.name = module, name
-
-    def __reduce__(self) -> Any:
-        return (__import__, (self.module,))
 
 
 def raising(kind: str) -> Iterator[Any]:

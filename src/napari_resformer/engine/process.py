@@ -203,7 +203,7 @@ class _Core:
 
     # ---------------------------------------------------------------------------------------------------------------- inside
     def _ready(self) -> Session:
-        if self._session is None:
+        if self._session is None or not self._session.usable:  # it may have died unasked a moment ago
             self._session = Session(self)
         return self._session
 

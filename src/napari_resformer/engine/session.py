@@ -49,7 +49,7 @@ class Session:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._link: Link | None = None
-        self._ending = False
+        self._ending = self._over = False
         self._error: BaseException | None = None
         self._messages: SimpleQueue[tuple[Head, Parcel] | None] = SimpleQueue()
         self._questions: SimpleQueue[Head | None] = SimpleQueue()
@@ -60,6 +60,12 @@ class Session:
         """Process id; None while there is none."""
         process = self._process
         return None if process is None else process.pid
+
+    @property
+    def usable(self) -> bool:
+        """Whether a job may be given to it."""
+        process = self._process
+        return not self._ending and not self._over and (process is None or process.poll() is None)
 
     def post(self, head: Head, parcel: Parcel = EMPTY) -> None:
         """Send a message soon; return at once."""
@@ -113,6 +119,7 @@ class Session:
             _logger.debug("the worker is given up", exc_info=True)
             self._error = error
         finally:
+            self._over = True
             late.cancel()
             fault = self._bury(tail, starting=starting)
             self._owner.on_gone(self, fault)

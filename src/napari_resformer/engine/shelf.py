@@ -71,6 +71,8 @@ class Shelf:
             if part.size != np.prod(shape, dtype=int):
                 raise ValueError(f"asked for a region of shape {shape}, the array gave {part.shape}")
             part = part.reshape(shape)
+        if not shape:
+            part = part.astype(dtype_of(array), copy=False)  # a single value of numpy has lost its byte order
         memory, order = bytes_of(part)
         return (part.dtype, shape, order), Parcel(b"", (memory,))
 
