@@ -65,6 +65,8 @@ class Found:
         What the stored values mean.
     places : tuple of Place
         Where each level lies, in the file's own units; empty where the file does not say.
+    images : int
+        How many images the file holds.
     notes : tuple of str
         What the user should know: what else the file holds, what was damaged and ignored.
     """
@@ -76,4 +78,5 @@ class Found:
     channel_names: tuple[str, ...] = ()
     samples: Samples = Samples()
     places: tuple[Place, ...] = ()
+    images: int = 1
     notes: tuple[str, ...] = ()

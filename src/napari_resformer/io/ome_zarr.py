@@ -79,7 +79,7 @@ def read_zarr(path: Path, chosen: int | None = None) -> Found:
         one = images[which]
         group = node[one.group] if one.group else node
         found = _image(group, path / one.group, one.number)
-    return replace(found, notes=(*notes, *found.notes, *(f"zarr says: {line}" for line in heard)))
+    return replace(found, images=len(images), notes=(*notes, *found.notes, *(f"zarr says: {line}" for line in heard)))
 
 
 def _told(node: Any) -> Mapping[str, Any]:

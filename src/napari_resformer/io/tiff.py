@@ -136,7 +136,7 @@ def _describe(path: Path, opened: _Opened, chosen: int | None) -> tuple[Found, S
         notes = (*notes, *ome.notes)
     return Found(
         levels, _named(series, stack.axes), facts.pixel_size, facts.z_step, ome.channel_names if ome else (), samples,
-        notes=(*others, *stack.notes, *opened.notes, *notes),
+        images=len(many), notes=(*others, *stack.notes, *opened.notes, *notes),
     ), stack  # fmt: skip
 
 

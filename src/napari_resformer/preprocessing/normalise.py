@@ -83,6 +83,8 @@ class Scaling:
         Share of the plane's pixels that the statistics were taken from.
     least, most : ndarray
         (C,) least and largest of the sampled values; equal where the plane is constant.
+    is_bright : ndarray
+        (C,) whether most pixels are nearer to ``high``, as on paper white; what is missing then looks white, else black.
     """
 
     low: NDArray[np.floating[Any]]
@@ -91,6 +93,7 @@ class Scaling:
     sampled: float
     least: NDArray[np.floating[Any]]
     most: NDArray[np.floating[Any]]
+    is_bright: NDArray[np.bool_]
 
     @property
     def constant(self) -> bool:
@@ -105,14 +108,15 @@ class Scaling:
         return float(np.max(beyond[span > 0] / span[span > 0], initial=0))
 
     def apply(self, plane: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Scale (C, H, W) to float32 in -1 to 1; a constant plane and nonfinite pixels become -1.
+        """Scale (C, H, W) to float32 in -1 to 1; a constant plane becomes -1, nonfinite pixels what most pixels are nearer to.
 
         Only what has been scaled is float32: where values are large and differ by little, float32 would not tell them apart.
         """
         low, high = (edge[:, None, None].astype(plane.dtype) for edge in (self.low, self.high))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             scaled = ((plane - low) / (high - low)).clip(0, 1).astype(np.float32, copy=False)
-        scaled[~np.isfinite(plane) | (high <= low)] = 0
+        np.copyto(scaled, self.is_bright[:, None, None], where=~np.isfinite(plane))
+        np.copyto(scaled, 0, where=high <= low)
         scaled *= 2
         scaled -= 1
         return scaled
@@ -142,22 +146,22 @@ def measure(plane: Readable, rule: ChannelRule, normalisation: Normalisation, sa
         raise NoFinitePixelError(
             f"{plane.where} has no finite pixel (all NaN or infinite); check how the image was computed or loaded"
         )
-    percentiles = (normalisation.low, normalisation.high)
+    percentiles = (normalisation.low, 50.0, normalisation.high)
     if normalisation.per_channel:
-        low, high = np.percentile(kept, percentiles, axis=1)
+        low, middle, high = np.percentile(kept, percentiles, axis=1)
     else:
-        low, high = (np.full(len(kept), value) for value in np.percentile(kept, percentiles))
+        low, middle, high = (np.full(len(kept), value) for value in np.percentile(kept, percentiles))
     least, most = kept.min(axis=1), kept.max(axis=1)
     lowest, highest = (least, most) if normalisation.per_channel else (least.min(), most.max())
     flat = high <= low
     low, high = np.where(flat, lowest, low), np.where(flat, highest, high)
-    return Scaling(low, high, missing, share, least, most)
+    return Scaling(low, high, missing, share, least, most, middle - low > high - middle)
 
 
 def blank(rule: ChannelRule) -> Scaling:
     """Return what a plane without a finite pixel is scaled by: all of it becomes background."""
     nothing = np.zeros(len_channels(rule))
-    return Scaling(nothing, nothing, 1.0, 1.0, nothing, nothing)
+    return Scaling(nothing, nothing, 1.0, 1.0, nothing, nothing, nothing > 0)
 
 
 def _sample(plane: Readable, rule: ChannelRule, sample: int) -> tuple[NDArray[np.floating[Any]], float]:
