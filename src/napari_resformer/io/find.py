@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from napari_resformer.io.names import ALL, SUFFIXES, split_choice, with_choice
+from napari_resformer.io.names import ALL, FORMATS, SUFFIXES, split_choice, with_choice
 from napari_resformer.io.ome_zarr import MARKS, is_zarr
 from napari_resformer.io.read import find_pixels
 from napari_resformer.io.write import read_note
@@ -135,7 +135,7 @@ def _add_folder(search: _Search, folder: Path) -> None:
             strays.append(entry)
     if not images:
         deeper = f"; its subfolders hold {below}: give {folder}{os.sep}**" if below else ""
-        raise FileNotFoundError(f"the folder {folder} holds no image{deeper}; known formats are {', '.join(sorted(SUFFIXES))}")
+        raise FileNotFoundError(f"the folder {folder} holds no image{deeper}; known formats are {FORMATS}")
     if below:
         search.notes.append(f"{below} image(s) in subfolders of {folder} were passed over; {folder}{os.sep}** takes them, too")
     _add_sorted(search, images, strays, str(folder))
@@ -152,7 +152,7 @@ def _add_pattern(search: _Search, pattern: str) -> None:
         elif path.is_file():
             strays.append(path)
     if not images:
-        raise FileNotFoundError(f"no image fits the pattern {pattern}; known formats are {', '.join(sorted(SUFFIXES))}")
+        raise FileNotFoundError(f"no image fits the pattern {pattern}; known formats are {FORMATS}")
     _add_sorted(search, images, strays, pattern)
 
 

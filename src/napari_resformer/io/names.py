@@ -18,6 +18,9 @@ PICTURES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp",
 SUFFIXES = TIFF | PICTURES | {".npy", ".zarr"}
 """Suffixes of files that can be read, in lower case."""
 
+FORMATS = "TIFF, PNG, JPEG, GIF, BMP, WebP, npy and zarr"
+"""What can be read, in words."""
+
 _NAMED = 6
 """Images that a note describes; of a file of more it tells the number."""
 

@@ -13,7 +13,7 @@ from napari_resformer.images.axes import check_axes, explained_axes
 from napari_resformer.images.image import Image, PixelSize, from_array
 from napari_resformer.io.colour import as_shown
 from napari_resformer.io.metadata import Found
-from napari_resformer.io.names import ALL, PICTURES, SUFFIXES, TIFF, image_stem, pick, split_choice
+from napari_resformer.io.names import ALL, FORMATS, PICTURES, SUFFIXES, TIFF, image_stem, pick, split_choice
 from napari_resformer.io.ome_zarr import is_zarr, read_zarr
 from napari_resformer.io.pictures import is_picture, read_picture
 from napari_resformer.io.tiff import read_tiff
@@ -118,7 +118,7 @@ def _reader(path: Path) -> Reader:
             return reader
     if suffix == ".zarr":
         raise ValueError(f"{path.name} is a file, a zarr image is a folder; unpack it first")
-    raise ValueError(f"{path.name} has the unknown format {suffix or '(no suffix)'}; known are {', '.join(sorted(SUFFIXES))}")
+    raise ValueError(f"{path.name} has the unknown format {suffix or '(no suffix)'}; known are {FORMATS}")
 
 
 def _read_npy(path: Path, chosen: int | None) -> Found:
