@@ -92,7 +92,7 @@ def _open(path: Path) -> _Opened:
             except (ValueError, KeyError, SyntaxError, OSError) as error:
                 notes.append(f"its OME-XML is damaged and was ignored ({error})")
                 options = {"is_ome": False}
-        elif "<OME " in file.pages[0].description[:1000]:
+        elif "<OME " in str(getattr(file.pages[0], "description", ""))[:1000]:
             notes.append("its OME-XML is cut off and was ignored")
         if options:
             file.close()
