@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol, Self
 
@@ -86,6 +87,20 @@ class Scaling:
     nonfinite: float
     sampled: float
 
+    def of_raw(self, pixels: NDArray[Any], rule: ChannelRule) -> NDArray[np.float32]:
+        """Bring raw pixels (C of the image, H, W) to the model's channels (C, H, W), scaled as by :meth:`apply`.
+
+        Where there are fewer values than pixels, the values are scaled once and looked up, which is several times as fast.
+        """
+        if pixels.dtype != np.uint8 or not _has_few_values(pixels, rule):
+            return self.apply(rule.apply(pixels))
+        levels = np.arange(256, dtype=np.float32)[None, None]
+        scaled = np.empty((len(rule.take), *pixels.shape[1:]), np.float32)
+        for place, channel in enumerate(rule.take):
+            one = Scaling(self.low[place : place + 1], self.high[place : place + 1], 0.0, 1.0)
+            np.take(one.apply(levels)[0, 0], pixels[channel], out=scaled[place], mode="clip")
+        return scaled
+
     def apply(self, plane: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Scale (C, H, W) to float32 in -1 to 1; a constant plane and nonfinite pixels become -1.
 
@@ -111,9 +126,12 @@ def measure(plane: Readable, rule: ChannelRule, normalisation: Normalisation, sa
     NoFinitePixelError
         If the plane has no finite pixel.
     """
-    values, share = _sample(plane, rule, sample)
-    finite = np.isfinite(values).all(axis=0)
-    kept, missing = values[:, finite], float(1 - finite.mean())
+    parts, share = _sample(plane, sample)
+    if all(_has_few_values(part, rule) for part in parts):
+        return Scaling(*_edges_of_counts(parts, rule, normalisation), 0.0, share)
+    pixels = np.concatenate([rule.apply(part).reshape(len_channels(rule), -1) for part in parts], axis=1)
+    finite = np.isfinite(pixels).all(axis=0)
+    kept, missing = pixels[:, finite], float(1 - finite.mean())
     if not kept.size and share < 1:
         kept, missing = _search(plane, rule, sample)
     if not kept.size:
@@ -128,27 +146,58 @@ def measure(plane: Readable, rule: ChannelRule, normalisation: Normalisation, sa
     return Scaling(low, high, missing, share)
 
 
+def _has_few_values(pixels: NDArray[Any], rule: ChannelRule) -> bool:
+    """Return whether pixels (C, H, W), and the model's channels of them, have fewer values than there are pixels."""
+    dtype = pixels.dtype
+    few = dtype.kind == "u" and dtype.itemsize <= 2 and 2 ** (8 * dtype.itemsize) <= pixels[0].size
+    return few and rule.kind != "colour to gray"
+
+
+def _edges_of_counts(
+    parts: Sequence[NDArray[Any]], rule: ChannelRule, normalisation: Normalisation
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the percentiles of whole numbers from how often each occurs, which is faster than to sort them."""
+    values = 2 ** (8 * parts[0].dtype.itemsize)
+    counts = {
+        channel: np.sum([np.bincount(part[channel].reshape(-1), minlength=values) for part in parts], axis=0)
+        for channel in set(rule.take)
+    }
+    percentiles = np.array([normalisation.low, normalisation.high])
+    if normalisation.per_channel:
+        edges = np.stack([_percentiles_of_counts(counts[channel], percentiles) for channel in rule.take], axis=1)
+    else:
+        together = np.sum([counts[channel] for channel in rule.take], axis=0)
+        edges = _percentiles_of_counts(together, percentiles)[:, None].repeat(len(rule.take), axis=1)
+    return edges[0], edges[1]
+
+
+def _percentiles_of_counts(counts: NDArray[np.int64], percentiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what ``np.percentile`` returns for values that occur so often."""
+    upto = np.cumsum(counts)
+    place = percentiles / 100 * (upto[-1] - 1)
+    before = np.floor(place)
+    first, second = (
+        np.searchsorted(upto, rank, side="right").astype(float) for rank in (before, np.minimum(before + 1, upto[-1] - 1))
+    )
+    return first + (second - first) * (place - before)
+
+
 def blank(rule: ChannelRule) -> Scaling:
     """Return what a plane without a finite pixel is scaled by: all of it becomes background."""
     nothing = np.zeros(len_channels(rule))
     return Scaling(nothing, nothing, 1.0, 1.0)
 
 
-def _sample(plane: Readable, rule: ChannelRule, sample: int) -> tuple[NDArray[np.floating[Any]], float]:
-    """Return values (C, N) of the model's channels, and the share of the plane that they are."""
+def _sample(plane: Readable, sample: int) -> tuple[list[NDArray[Any]], float]:
+    """Return parts (C, height, width) of a plane, and which share of it they are."""
     height, width = plane.shape
     if height * width <= sample:
-        return rule.apply(plane.read()).reshape(len_channels(rule), -1), 1.0
+        return [plane.read()], 1.0
     grid = _GRID if sample >= SAMPLE_PIXELS else _QUICK_GRID
     block = max(int(sample**0.5) // grid, 1)
     tops, lefts = (np.unique(np.linspace(0, max(side - block, 0), grid).astype(int)) for side in (height, width))
-    parts: list[NDArray[Any]] = [
-        rule.apply(plane.read(slice(top, top + block), slice(left, left + block))).reshape(len_channels(rule), -1)
-        for top in tops
-        for left in lefts
-    ]
-    values = np.concatenate(parts, axis=1)
-    return values, min(values.shape[1] / (height * width), 1.0)
+    parts = [plane.read(slice(top, top + block), slice(left, left + block)) for top in tops for left in lefts]
+    return parts, min(sum(part[0].size for part in parts) / (height * width), 1.0)
 
 
 def _search(plane: Readable, rule: ChannelRule, sample: int) -> tuple[NDArray[np.floating[Any]], float]:
