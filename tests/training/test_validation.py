@@ -76,7 +76,7 @@ def evaluated(model: Model, samples: SampleSet) -> Report:
 
 
 def validated(card: Card, network: ResFormer, samples: SampleSet) -> Report:
-    settings = TrainSettings(mode=card.input_mode, size=card.input_size)
+    settings = TrainSettings(mode=card.input_mode, crop_size=card.input_size)
     validator = Validator(samples, card, settings, torch.ones(3), torch.device("cpu"))
     prepared = PreparedNetwork(network)
     tallies = [validator.judge(prepared, sample).tally for sample in samples.samples]

@@ -27,7 +27,7 @@ def evaluate(
     data: str | Path | SampleSet,
     *,
     folds: Sequence[int | str] | None = None,
-    object_numbers: bool = False,
+    instance_labels: bool = False,
     zoom: float | None = None,
     device: str = "auto",
 ) -> Report:
@@ -41,8 +41,8 @@ def evaluate(
         A data folder (``images/``, ``masks/``, ``labels.csv``), or its samples.
     folds : sequence of int or str, optional
         Folds of ``labels.csv`` to measure on; all when left out.
-    object_numbers : bool
-        Whether the masks are instance labels, whose objects are all of one mask class.
+    instance_labels : bool
+        Whether each object has a label value of its own; then all objects are of one mask class.
     zoom : float, optional
         As in :func:`~napari_resformer.predict`, for all images.
     device : str
@@ -65,7 +65,7 @@ def evaluate(
     >>> report.n, list(report.mask), report.image_class.classes
     (4, ['nucleus'], ['brightfield', 'fluorescence', 'histology'])
     """
-    for event in iter_evaluate(model, data, folds=folds, object_numbers=object_numbers, zoom=zoom, device=device):
+    for event in iter_evaluate(model, data, folds=folds, instance_labels=instance_labels, zoom=zoom, device=device):
         if isinstance(event, Finished):
             return event.result
     raise AssertionError("an evaluation ends with its report")
@@ -76,7 +76,7 @@ def iter_evaluate(
     data: str | Path | SampleSet,
     *,
     folds: Sequence[int | str] | None = None,
-    object_numbers: bool = False,
+    instance_labels: bool = False,
     zoom: float | None = None,
     device: str = "auto",
 ) -> Iterator[EvaluateEvent]:
@@ -102,8 +102,8 @@ def iter_evaluate(
     card, samples = model.card, data if isinstance(data, SampleSet) else read_folder(data)
     if folds is not None:
         samples = select_folds(samples, [str(fold) for fold in folds])
-    if object_numbers:
-        samples = samples.with_object_numbers()
+    if instance_labels:
+        samples = samples.with_instance_labels()
     if card.image_classes and (unknown := sorted(set(samples.image_classes) - set(card.image_classes))):
         raise ValueError(
             f"{samples.name} has the image class {', '.join(unknown)}; {card.name} knows {', '.join(card.image_classes)}: "
