@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_resformer.images.image import Window
+from napari_resformer.images.lazy import Window
 from napari_resformer.io.judge import UnreadableError, check_claim, has_memory
 from napari_resformer.io.lazy import is_read
 from napari_resformer.io.numbers import count
