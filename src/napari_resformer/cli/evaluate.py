@@ -44,7 +44,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.folds:
         samples = select_folds(samples, options.folds)
     if options.object_numbers:
-        samples = samples.with_object_numbers()
+        samples = samples.with_instance_labels()
     report: dict[str, Any] = {}
     with tqdm(total=len(samples.samples), unit="image", file=sys.stderr) as bar:
         for event in iter_evaluate(model, samples, zoom=options.zoom, device=options.device):

@@ -80,7 +80,7 @@ def _train(options: argparse.Namespace) -> int:
     run = RunFolder(options.output.with_suffix(".run"), replace=options.overwrite)
     samples = read_folder(options.data)
     if options.object_numbers:
-        samples = samples.with_object_numbers()
+        samples = samples.with_instance_labels()
     events = train_samples(
         samples, settings, run, name=options.output.stem, device=options.device, resume=options.resume, start=start,
         devices=options.devices, nodes=options.nodes,

@@ -64,7 +64,7 @@ def evaluate(
     if folds is not None:
         samples = select_folds(samples, [str(fold) for fold in folds])
     if object_numbers:
-        samples = samples.with_object_numbers()
+        samples = samples.with_instance_labels()
     for event in iter_evaluate(model, samples, zoom=zoom, device=device):
         if isinstance(event, Finished):
             return event.result.to_dict()

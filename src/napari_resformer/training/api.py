@@ -119,7 +119,7 @@ def iter_train(
     """Do the same as :func:`train`, step by step; closing the generator cancels the run within one step."""
     samples = read_folder(data)
     if object_numbers:
-        samples = samples.with_object_numbers()
+        samples = samples.with_instance_labels()
     told = {"size": size, "mode": mode, "folds": _names(folds), "val_folds": _names(val_folds)}
     settings = TrainSettings(
         preset=preset, epochs=epochs, batch=batch, lr=lr, seed=seed, mask_classes=tuple(mask_classes),

@@ -163,7 +163,7 @@ def make_samples(pairs: Sequence[PairData], name: str, *, copy: bool, objects: b
             labels = painted.sealed()
         layer_pairs.append(LayerPair(pair.image, labels, pair.classes))
     samples = samples_from_pairs(layer_pairs, name)
-    yield samples.with_object_numbers() if objects else samples
+    yield samples.with_instance_labels() if objects else samples
 
 
 def _is_in_memory(labels: Any) -> bool:
