@@ -154,7 +154,7 @@ def test_masks_are_read_where_they_leave_no_doubt(tmp_path) -> None:
         ("colour.png", np.dstack([mask, mask * 2, mask[::-1]]), "in colour"),
         ("half.tif", mask * np.float32(0.5), "fractions"),
         ("below.tif", -mask.astype(np.int16), "negative"),
-        ("deep.tif", np.stack([mask] * 9), "one plane a file|axes"),
+        ("deep.tif", np.stack([mask] * 9), "9 planes|axes"),
     ):
         (tifffile if name.endswith("tif") else imageio).imwrite(tmp_path / name, pixels)
         with pytest.raises(ValueError, match=words):

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -129,7 +129,7 @@ def _colours(plain: Plain, asked: MaskKind, table: Mapping[int, int]) -> Plain:
             "values 0, 1, 2, ... in a grayscale PNG or TIFF"
         )
         return replace(plain, faults=(fault,))
-    told = dict(table) or _evident(found, asked)
+    told = dict(table) or _evident(grays | found.keys(), asked)
     if told is None:
         listed = named([f"#{colour:06x}" for colour in sorted(found)], _SHOWN)
         fault = (
@@ -154,9 +154,9 @@ def _as_colours(mask: Evidence) -> dict[int, int]:
     return {value if mask.colour else value * 0x010101: count for value, count in mask.counts.items()}
 
 
-def _evident(found: Mapping[int, int], asked: MaskKind) -> dict[int, int] | None:
+def _evident(found: Set[int], asked: MaskKind) -> dict[int, int] | None:
     """Return the values of colours of which nobody can be in doubt, else None."""
-    others = sorted(set(found) - {_BLACK})
+    others = sorted(found - {_BLACK})
     if _BLACK in found and (len(others) == 1 or asked == "binary"):
         return dict.fromkeys(others, 1)
     return None
