@@ -10,14 +10,14 @@ from typing import Any
 from napari_resformer.images.axes import AXES
 from napari_resformer.images.image import PixelSize
 from napari_resformer.images.units import micrometres
+from napari_resformer.io.lazy import turned
 from napari_resformer.io.metadata import Found
+from napari_resformer.io.tiff_samples import samples_of
 
 LAZY_BYTES = 2**28
 """A larger image is not read into memory as a whole."""
 
 _FROM_TIFFFILE = {"S": "C", "I": "P", "Q": "P", "R": "P"}
-_COLOURS = (2, 6)
-"""RGB and YCbCr: photometric interpretations whose samples are red, green and blue once they are decoded."""
 
 
 def read_tiff(path: Path) -> Found:
@@ -31,11 +31,16 @@ def read_tiff(path: Path) -> Found:
         known = set(axes) <= set(AXES) and len(set(axes)) == len(axes)
         # tifffile calls an unexplained leading axis Q or I; only named axes are more than a guess. OME explains them.
         named = known and (series.kind == "ome" or not set(series.axes) & set("QIR"))
-        samples = series.axes.find("S")  # of a pixel: they are its channels, whatever the other axes are
-        colour = samples >= 0 and series.shape[samples] in (3, 4) and series.keyframe.photometric in _COLOURS
+        place = series.axes.find("S")  # of a pixel: they are its channels, whatever the other axes are
+        axis = place if place >= 0 else None
+        count = 1 if axis is None else series.shape[axis]
+        samples, notes = samples_of(series.keyframe, axis, count, is_lut=series.kind in ("imagej", "ome", "lsm"))
         ome = _ome_pixels(file) if file.is_ome else None
         size, step, names = _ome_facts(ome) if ome is not None else (*_imagej_sizes(file), ())
-        levels = tuple(_pixels(path, level, number) for number, level in enumerate(series.levels) if level.ndim == series.ndim)
+        orientation = int(getattr(series.keyframe.tags.get("Orientation"), "value", 1))
+        y, x = series.axes.index("Y"), series.axes.index("X")
+        pixels = [_pixels(path, level, number) for number, level in enumerate(series.levels) if level.ndim == series.ndim]
+        levels = tuple(turned(level, orientation, y, x) for level in pixels)
     except BaseException:
         file.close()
         raise
@@ -43,9 +48,7 @@ def read_tiff(path: Path) -> Found:
         weakref.finalize(levels[0], file.close)  # pixels are still to be read
     else:
         file.close()
-    return Found(
-        levels, axes if named else _explained(series.axes), size, step, names, samples if colour else None,
-    )  # fmt: skip
+    return Found(levels, axes if named else _explained(series.axes), size, step, names, samples, notes)
 
 
 def _explained(axes: str) -> str | None:
