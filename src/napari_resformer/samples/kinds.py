@@ -69,7 +69,9 @@ def decide(masks: Sequence[Evidence], asked: MaskKind = "auto", colours: Mapping
         )
         for rule, use in zip(verdict.rules, plain.opacity, strict=True)
     )
-    return Verdict(tuple(rules), (*plain.facts, *verdict.facts), (*verdict.warnings, *_odd(plain.masks)))
+    indexed = sum(mask.indexed for mask in masks)
+    stored = (f"{indexed} mask(s) are shown in other colours than they hold: what is stored counts",) if indexed else ()
+    return Verdict(tuple(rules), (*stored, *plain.facts, *verdict.facts), (*verdict.warnings, *_odd(plain.masks)))
 
 
 def decide_alone(mask: StoredMask, asked: MaskKind = "auto", *, strict: bool = True) -> MaskRule:

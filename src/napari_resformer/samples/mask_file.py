@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_resformer.io.read import PICTURES, read_image
+from napari_resformer.io.pixels import RawPixels, read_pixels
 from napari_resformer.samples.stored import StoredMask, opaque_value
 
-_LOSSY = {".jpg", ".jpeg"}
+_COLOURS = 3
 
 
-def read_stored(path: Path, name: str = "", axes: str | None = None) -> StoredMask:
+def read_stored(path: Path, name: str = "") -> StoredMask:
     """Read a mask file as it is stored.
 
     Parameters
@@ -23,8 +24,6 @@ def read_stored(path: Path, name: str = "", axes: str | None = None) -> StoredMa
         The file.
     name : str
         What to call it in messages; its own name when left out.
-    axes : str, optional
-        Overrides what the file says.
 
     Raises
     ------
@@ -32,53 +31,56 @@ def read_stored(path: Path, name: str = "", axes: str | None = None) -> StoredMa
         If the file cannot be read, or it has channels that are neither colours nor all the same.
     """
     name = name or path.name
-    lossy = path.suffix.lower() in _LOSSY
-    values, samples, colours, alpha = _picture(path) if path.suffix.lower() in PICTURES and axes is None else _image(path, axes)
-    if not samples:
-        return StoredMask(name, _planes(values), lossy=lossy)
-    clear = values[..., -1] if alpha else None
-    clear = None if clear is None or (clear == opaque_value(clear)).all() else _planes(clear)
-    values = values[..., :-1] if alpha else values
-    if (values == values[..., :1]).all():
-        return StoredMask(name, _planes(values[..., 0]), alpha=clear, lossy=lossy)
-    if not colours or values.shape[-1] != 3:
-        raise ValueError(
-            f"the mask {name} has {values.shape[-1]} channels that differ; one label value a pixel is needed: save the channel "
-            "that holds the label values alone"
-        )
-    return StoredMask(name, _planes(values, 3), True, clear, lossy)
+    raw = read_pixels(path)
+    raw = _rows_first(raw) if raw.axes and raw.axes.find("X") < raw.axes.find("Y") else raw
+    channel = _channel(raw)
+    if channel is None:
+        values, colour = _planes(raw.values), False
+    else:
+        samples = np.moveaxis(raw.values, channel, -1)
+        colour = not (samples == samples[..., :1]).all()
+        values = _planes(samples, _COLOURS) if colour else _planes(samples[..., 0])
+        if colour and ((raw.axes and raw.kind != "rgb") or samples.shape[-1] != _COLOURS):
+            raise ValueError(
+                f"the mask {name} has {samples.shape[-1]} channels that differ; one label value a pixel is needed: save the "
+                "channel that holds the label values alone"
+            )
+    alpha = raw.alpha
+    if alpha is not None and (alpha == opaque_value(alpha)).all():
+        alpha = None
+    indexed = raw.white_is_zero or (raw.palette is not None and not _shows_its_indices(raw.palette))
+    return StoredMask(name, values, colour, None if alpha is None else _planes(alpha), raw.lossy, indexed)
 
 
-def _picture(path: Path) -> tuple[NDArray[Any], bool, bool, bool]:
-    """Return values, and whether the last axis are samples, colours, and ends with opacity."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as picture:
-            frames = []
-            for number in range(getattr(picture, "n_frames", 1)):
-                picture.seek(number)
-                frames.append(np.asarray(ImageOps.exif_transpose(picture)))
-            mode = picture.mode
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise ValueError(f"the mask {path.name} cannot be read as an image: {error}") from error
-    values = frames[0] if len(frames) == 1 else np.stack(frames)
-    return values, mode in ("LA", "RGB", "RGBA"), mode != "LA", mode in ("LA", "RGBA")
+def _channel(raw: RawPixels) -> int | None:
+    """Return the dimension of the samples of a pixel."""
+    if raw.kind == "palette":
+        return None
+    if raw.axes is None:  # an array that says nothing of itself: colours come last and are few
+        shape = raw.values.shape
+        return 2 if len(shape) == _COLOURS == shape[2] and min(shape[:2]) > _COLOURS else None
+    return raw.axes.index("C") if "C" in raw.axes else None
 
 
-def _image(path: Path, axes: str | None) -> tuple[NDArray[Any], bool, bool, bool]:
-    image = read_image(path, axes)
-    values = np.asarray(image.data)
-    if not image.rows_first:
-        values = np.swapaxes(values, image.axes.index("Y"), image.axes.index("X"))
-    channel = image.axes.find("C")
-    if channel < 0:
-        return values, False, False, False
-    values = np.moveaxis(values, channel, -1)
-    return values, True, image.rgb, image.rgb and values.shape[-1] == 4
+def _rows_first(raw: RawPixels) -> RawPixels:
+    """Return pixels whose rows come before their columns."""
+    assert raw.axes is not None
+    y, x = raw.axes.index("Y"), raw.axes.index("X")
+    letters = raw.axes.translate(str.maketrans("XY", "YX"))
+    channel = raw.axes.find("C")
+    alpha = raw.alpha
+    if alpha is not None:
+        alpha = np.swapaxes(alpha, *(place - (0 <= channel < place) for place in (x, y)))
+    return replace(raw, values=np.swapaxes(raw.values, x, y), axes=letters, alpha=alpha)
+
+
+def _shows_its_indices(palette: NDArray[np.uint8]) -> bool:
+    """Return whether each index is shown as the gray of its number, or the two of a palette as black and white."""
+    gray = palette[:, 0] if (palette == palette[:, :1]).all() else None
+    return gray is not None and (np.array_equal(gray, np.arange(len(gray))) or gray.tolist() == [0, 255])
 
 
 def _planes(values: NDArray[Any], samples: int = 0) -> NDArray[Any]:
-    """Return (planes..., Y, X) without planes of one entry."""
+    """Return (planes..., Y, X) without axes of one entry before Y."""
     last = 3 if samples else 2
     return values.reshape([size for size in values.shape[:-last] if size > 1] + list(values.shape[-last:]))

@@ -33,6 +33,8 @@ class StoredMask:
         (planes..., Y, X) opacity, 0 to the type's largest value, where it is not the same everywhere.
     lossy : bool
         Whether the format changes values, as JPEG does.
+    indexed : bool
+        Whether viewers show other values or colours than those stored.
     """
 
     name: str
@@ -40,6 +42,7 @@ class StoredMask:
     colour: bool = False
     alpha: NDArray[Any] | None = field(default=None, repr=False)
     lossy: bool = False
+    indexed: bool = False
 
     @property
     def loops(self) -> tuple[int, ...]:
@@ -69,7 +72,7 @@ class Evidence:
         Pixels of each value; for an image in colour of each colour as 0xRRGGBB, and empty where there are too many of them.
     fractions : bool
         Whether some values are not whole numbers.
-    colour, lossy : bool
+    colour, lossy, indexed : bool
         As in :class:`StoredMask`.
     opacity : {"all", "hard", "soft"}
         Opaque everywhere, opaque or transparent, or something in between.
@@ -89,6 +92,7 @@ class Evidence:
     fractions: bool = False
     colour: bool = False
     lossy: bool = False
+    indexed: bool = False
     opacity: str = "all"
     beneath: Mapping[int, int] = field(default_factory=dict)
     pieces: float = 0.0
@@ -115,6 +119,7 @@ def look(mask: StoredMask, *, pieces: bool = True) -> Evidence:
     values, name = mask.values, mask.name
     shape = values.shape[:-1] if mask.colour else values.shape
     told: dict[str, Any] = {"name": name, "shape": shape, "dtype": values.dtype, "colour": mask.colour, "lossy": mask.lossy}
+    told["indexed"] = mask.indexed
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
         if not finite.all():
