@@ -10,7 +10,7 @@ from napari_resformer.preprocessing.geometry import BACKGROUND, fit, pad
 from napari_resformer.training.augment import view
 from napari_resformer.training.settings import TrainSettings
 
-PLAIN = TrainSettings(size=64, rotation=0, zoom=(1, 1), colour_jitter=0)
+PLAIN = TrainSettings(crop_size=64, rotation=0, zoom=(1, 1), color_jitter=0)
 
 
 def blobs(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +24,7 @@ def blobs(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("mode", ["native", "resize"])
 @pytest.mark.parametrize("shape", [(40, 56), (64, 64), (150, 110)])
 def test_image_and_mask_stay_together(mode, shape) -> None:
-    settings = TrainSettings(size=64, mode=mode, colour_jitter=0)
+    settings = TrainSettings(crop_size=64, mode=mode, color_jitter=0)
     for seed in range(12):
         image, labels, valid = view(np.random.default_rng(seed), *blobs(*shape), settings)
         inside = valid[0] > 0
@@ -73,15 +73,15 @@ def test_details_do_not_alias_where_planes_are_made_smaller() -> None:
 
 
 def test_a_mirrored_surround_counts() -> None:
-    settings = PLAIN.model_copy(update={"surround": "mirror"})
+    settings = PLAIN.model_copy(update={"padding": "reflect"})
     image, _, valid = view(np.random.default_rng(0), *blobs(40, 56), settings)
     assert (valid == 1).all()
     assert image.min() >= -0.5 - 1e-6
 
 
 def test_resized_planes_cannot_be_mirrored() -> None:
-    with pytest.raises(ValueError, match="leave surround at blank"):
-        TrainSettings(mode="resize", surround="mirror")
+    with pytest.raises(ValueError, match="leave padding at constant"):
+        TrainSettings(mode="resize", padding="reflect")
 
 
 def test_views_of_a_large_plane_lie_inside_it() -> None:
@@ -94,7 +94,7 @@ def test_views_of_a_large_plane_lie_inside_it() -> None:
 
 
 def test_the_same_seed_is_the_same_view() -> None:
-    settings = TrainSettings(size=64, stain_jitter=1)
+    settings = TrainSettings(crop_size=64, stain_jitter=1)
     one, other = (view(np.random.default_rng((1, 2, 3)), *blobs(80, 70), settings) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     different = view(np.random.default_rng((1, 2, 4)), *blobs(80, 70), settings)

@@ -398,7 +398,7 @@ def test_an_image_that_gets_other_data_in_mid_run(qtbot: Any, make_widget: Any, 
     image.data = RNG.random(shape)
     slow_job.go_on.set()
     qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
-    assert "changed meanwhile" in widget.message
+    assert "has changed since" in widget.message
     labels = viewer.layers[-1]
     assert labels.data.shape == (40, 56)
     assert tuple(labels.scale) == (2, 3)
@@ -481,7 +481,7 @@ def test_an_image_that_is_other_before_its_mask_has_begun(qtbot: Any, make_widge
     image.data = RNG.integers(0, 255, (4, 30, 40), dtype=np.uint8)
     qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
     assert not warned
-    assert "changed meanwhile" in widget.message
+    assert "has changed since" in widget.message
     labels = viewer.layers[-1]
     assert labels.data.shape == (200, 150)
     assert tuple(labels.scale) == (2, 3)

@@ -28,7 +28,7 @@ def evaluate(
     data: str | Path,
     *,
     folds: Sequence[int | str] | None = None,
-    object_numbers: bool = False,
+    instance_labels: bool = False,
     zoom: float | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
@@ -42,8 +42,8 @@ def evaluate(
         A data folder: ``images/``, ``masks/``, ``labels.csv``.
     folds : sequence of int or str, optional
         Folds of ``labels.csv`` to measure on; all when left out.
-    object_numbers : bool
-        Whether label values number objects, which then all are of one mask class.
+    instance_labels : bool
+        Whether each object has a label value of its own; then all objects are of one mask class.
     zoom : float, optional
         As in :func:`~napari_resformer.predict`, for all images.
     device : str
@@ -63,7 +63,7 @@ def evaluate(
     samples = read_folder(data)
     if folds is not None:
         samples = select_folds(samples, [str(fold) for fold in folds])
-    if object_numbers:
+    if instance_labels:
         samples = samples.with_instance_labels()
     for event in iter_evaluate(model, samples, zoom=zoom, device=device):
         if isinstance(event, Finished):

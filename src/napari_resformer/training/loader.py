@@ -83,7 +83,7 @@ def epoch_order(samples: SampleSet, settings: TrainSettings, epoch: int) -> list
     """Return the sample numbers of an epoch, as many as there are samples.
 
     A class with n samples is drawn in proportion to ``n ** (1 - balance)``, but no sample more often than those of a class of
-    :data:`FEW_OF_A_CLASS`. Within it, ``masked_share`` of those drawn have a mask, or more where more have one; else each
+    :data:`FEW_OF_A_CLASS`. Within it, ``masked_fraction`` of those drawn have a mask, or more where more have one; else each
     sample is drawn equally often but for one. Samples of unknown class count as a class of their own.
     """
     generator = np.random.default_rng((settings.seed, epoch))
@@ -93,7 +93,7 @@ def epoch_order(samples: SampleSet, settings: TrainSettings, epoch: int) -> list
     weight = (np.maximum(counts, FEW_OF_A_CLASS).astype(float) ** -settings.balance)[kind]
     for number in range(len(counts)):
         mine = kind == number
-        weight[mine] *= _emphasis(masked[mine], settings.masked_share)
+        weight[mine] *= _emphasis(masked[mine], settings.masked_fraction)
     shuffled = generator.permutation(len(names))
     upto = np.cumsum(weight[shuffled] / weight.sum())
     marks = (np.arange(len(names)) + generator.random()) / len(names)
@@ -138,8 +138,8 @@ def epoch_batches(
     while len(order) < 2 * processes:
         order = order * 2  # batch norm needs two crops to take statistics of
     places = range(len(order))
-    for step in range(steps_per_epoch(len(samples.samples), settings.batch, processes)):
-        chunk = places[step * settings.batch : (step + 1) * settings.batch][rank::processes]
+    for step in range(steps_per_epoch(len(samples.samples), settings.batch_size, processes)):
+        chunk = places[step * settings.batch_size : (step + 1) * settings.batch_size][rank::processes]
         yield _collate([_crop(samples, samples.samples[order[place]], place, reader, settings, epoch) for place in chunk])
 
 

@@ -89,14 +89,17 @@ class StepTally:
 
     Parameters
     ----------
+    loss : float
+        What was minimised.
     mask_loss, class_loss : float or None
-        None where nothing was annotated.
+        Its parts; None where nothing was annotated.
     overlap : ndarray or None
         (2, mask classes): pixels that both have, and the sum of what each has.
     right, known : int
         Crops with the right image class, and with a known one.
     """
 
+    loss: float
     mask_loss: float | None
     class_loss: float | None
     overlap: NDArray[np.int64] | None
@@ -118,6 +121,7 @@ def tally_step(output: ResFormerOutput, batch: Batch, parts: LossParts) -> StepT
     if known:
         right = int((output.class_logits.argmax(1) == batch.classes)[labelled].sum())
     return StepTally(
+        float(parts.total.detach()),
         float(parts.mask.detach()) if masked else None,
         float(parts.image_class.detach()) if known else None,
         overlap,

@@ -87,7 +87,7 @@ class Validator:
         """Judge one plane; of one larger than :data:`MAX_SIDE` its middle or fewer pixels. No torch context is left open."""
         image, mask = self.reader.read(sample)
         if self.settings.mode == "native":
-            most = max(MAX_SIDE, self.settings.size)  # no smaller than a crop, else it would be framed as a small plane
+            most = max(MAX_SIDE, self.settings.crop_size)  # no smaller than a crop, else it would be framed as a small plane
             image, mask = _middle(image, most), None if mask is None else _middle(mask[np.newaxis], most)[0]
         shape = image.shape[1:]
         if max(shape) > MAX_SIDE and self.settings.mode == "resize":
@@ -126,8 +126,8 @@ class Validator:
         height, width = image.shape[1:]
         x = torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device)
         if self.settings.mode == "resize":
-            output = network(*fit(x, self.settings.size))
-            logits = unfit(output.mask_logits, (height, width), self.settings.size, to=shape)
+            output = network(*fit(x, self.settings.crop_size))
+            logits = unfit(output.mask_logits, (height, width), self.settings.crop_size, to=shape)
         else:
             output = network(*pad(x, self.card.frame((height, width))))
             logits = output.mask_logits[..., :height, :width]
