@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from napari_resformer.cli.settings import add_instance_labels
+from napari_resformer.cli.settings import add_data_options, mask_kind
 from napari_resformer.cli.usage import DONE, Commands, Parser, comma_list, load, positive, refuse_existing
 
 
@@ -18,7 +18,7 @@ def add_evaluate(commands: Commands, common: Parser, device: Parser) -> None:
     evaluate.add_argument("data", type=Path, metavar="DATA", help="folder with images/, masks/ and labels.csv")
     evaluate.add_argument("--model", required=True, metavar="M", help="model name or path")
     evaluate.add_argument("--folds", type=comma_list, metavar="0", help="folds of labels.csv to measure on (default: all images)")
-    add_instance_labels(evaluate)
+    add_data_options(evaluate)
     evaluate.add_argument(
         "--zoom", type=positive, metavar="X", help="let the network see each image X times as large, as predict does"
     )
@@ -39,11 +39,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     model = load(options.model)
     if options.output:
         refuse_existing([options.output], overwrite=options.overwrite)
-    samples = read_folder(options.data)
+    samples = read_folder(options.data, mask_kind=mask_kind(options), axes=options.axes)
     if options.folds:
         samples = select_folds(samples, options.folds)
-    if options.instance_labels:
-        samples = samples.with_instance_labels()
     report: dict[str, Any] = {}
     with tqdm(total=len(samples.samples), unit="image", file=sys.stderr) as bar:
         for event in iter_evaluate(model, samples, zoom=options.zoom, device=options.device):

@@ -184,4 +184,4 @@ def _write_rows(rows: dict[str, dict[str, str]], path: Path) -> None:
     writer.writeheader()
     writer.writerows(rows.values())
     with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
+        file.write(text.getvalue().encode(errors="backslashreplace"))  # names of files may be no Unicode

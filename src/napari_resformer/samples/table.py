@@ -101,6 +101,8 @@ def read_table(path: Path) -> Table:
                 f"({', '.join(head)}): {first[number - 1].strip()!r}; put quotes around a value that holds a {_WORDS[delimiter]}"
             )
         row = dict(zip(head, values, strict=False))
+        if FOLD in row:
+            row[FOLD] = re.sub(r"(?<=\d)\.0+$", "", row[FOLD])  # spreadsheets turn numbers with gaps among them to 0.0, 1.0
         if row.get(FILENAME):
             rows.append(row)
             numbers.append(number)
