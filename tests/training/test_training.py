@@ -46,38 +46,12 @@ from napari_resformer.training.validation import Validator, held_out_metrics
 EPOCHS = 5
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return make_folder(tmp_path / "data")
-
-
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
+def unbroken(tmp_path_factory, make_folder):
     """The metrics of a run that nobody disturbed."""
     place = tmp_path_factory.mktemp("unbroken")
     run(make_folder(place / "data"), place / "run")
     return place / "run" / "metrics.csv"
-
-
-def make_folder(data):
-    generator = np.random.default_rng(0)
-    (data / "images").mkdir(parents=True)
-    (data / "masks").mkdir()
-    lines = ["filename,class,group"]
-    for number in range(12):
-        bright = number % 2
-        image = generator.integers(0, 30, (64, 64)).astype(np.uint8)
-        mask = np.zeros((64, 64), np.uint8)
-        top, left = generator.integers(4, 30, 2)
-        mask[top : top + 24, left : left + 24] = 1
-        image[mask > 0] = 220 if bright else 120
-        image[::8] = 255  # keeps the brightness statistics of both classes apart from the objects'
-        imageio.imwrite(data / "images" / f"i{number}.png", image)
-        if number != 3:
-            imageio.imwrite(data / "masks" / f"i{number}.png", mask)
-        lines.append(f'i{number}.png,"{("dunkel, ü", "bright")[bright]}",{number}')
-    (data / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
-    return data
 
 
 def run(folder, run_folder, **changes):

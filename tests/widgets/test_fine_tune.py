@@ -137,6 +137,29 @@ def test_start_anew(qtbot: Any, make_fine_tune: Any) -> None:
     press(qtbot, widget)
 
 
+def test_the_best_model_of_a_cancelled_training_can_be_kept(qtbot: Any, make_fine_tune: Any) -> None:
+    viewer = ViewerModel()
+    add_pairs(viewer)
+    widget = make_fine_tune(viewer)
+    widget.native.show()
+    widget.epochs.value = 4
+    press(qtbot, widget, until=lambda: epochs_done(widget) == 2)
+    assert not widget.keep_best.visible
+    press(qtbot, widget)
+    assert widget.keep_best.visible
+    qtbot.waitUntil(lambda: widget.run.text == "Resume", timeout=20_000)
+    widget.keep_best.native.click()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=20_000)
+    assert "mine is ready" in widget._panel.summary.lines._parts[0].words
+    assert not widget.keep_best.visible
+    assert 2 <= load_model("mine").card.training["epochs_done"] < 4
+    assert "mine" in widget.model.choices
+    qtbot.waitUntil(lambda: widget.run.text == "Resume", timeout=20_000)
+    press(qtbot, widget)  # the kept model is of this very training, and may be replaced by its end
+    assert "Best epoch" in widget.summary_text, widget.message
+    assert load_model("mine").card.training["epochs_done"] == 4
+
+
 def test_from_scratch_in_a_stack_with_some_planes_annotated(qtbot: Any, make_fine_tune: Any) -> None:
     viewer = ViewerModel()
     pixels, masks = (np.stack([blob(number)[part] for number in range(6)]) for part in (0, 1))

@@ -619,3 +619,13 @@ GeneratorWorker.await_workers()  # as napari does when it quits
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_second_selected_image_is_told(qtbot: Any, make_widget: Any) -> None:
+    viewer = ViewerModel()
+    one, other = (viewer.add_image(RNG.integers(0, 255, (64, 56), dtype=np.uint8), name=name) for name in ("one", "other"))
+    widget = make_widget(viewer)
+    ready(qtbot, widget)
+    assert "selected" not in widget.plan_text
+    viewer.layers.selection.add(one)
+    qtbot.waitUntil(lambda: "2 images are selected; only other is run" in widget.plan_text, timeout=20_000)

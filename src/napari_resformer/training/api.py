@@ -95,8 +95,8 @@ def train(
     Examples
     --------
     >>> import napari_resformer as nr
-    >>> model = nr.train("my-data", preset="tiny", epochs=40)  # doctest: +SKIP
-    >>> model.save("my-model.safetensors")  # doctest: +SKIP
+    >>> model = nr.train("my-data", epochs=2, crop_size=64, device="cpu")
+    >>> path = model.save("my-model.safetensors")
     """
     for event in iter_train(
         data, settings=settings, name=name, start=start, preset=preset, epochs=epochs, batch_size=batch_size,

@@ -138,6 +138,7 @@ class SegmentClassify(JobDock):
             (layers.reordered, self.reset_choices),
             (layers.renamed, self._renamed),
             (viewer.layers.selection.events.active, self._active_changed),
+            (viewer.layers.selection.events.changed, self._look_again),
             (viewer.dims.events.current_step, self._step_changed),
             *self._sight.emitters(),
         ]
@@ -193,6 +194,9 @@ class SegmentClassify(JobDock):
         self._offer_regions()
         if before != WHOLE:
             self._field_changed()
+
+    def _look_again(self, *_: Any) -> None:
+        self._look_later()
 
     def _step_changed(self, *_: Any) -> None:
         self._show_plane()
@@ -306,7 +310,11 @@ class SegmentClassify(JobDock):
         elif isinstance(event, Finished) and event.result is not None:
             self._show_plan(event.result)
 
-    def _show_plan(self, lines: Sequence[str], *, heading: str = "Run will do this", refusal: str = "") -> None:
+    def _show_plan(self, lines: Sequence[str], *, heading: str = "What Run will do", refusal: str = "") -> None:
+        selected = [layer for layer in self._viewer.layers.selection if layer in self.image.choices]
+        others = [layer for layer in selected if layer is not self.image.value]
+        if lines and self.image.value is not None and others:
+            lines = (f"{len(others) + 1} images are selected; only {self.image.value.name} is run", *lines)
         self._plan.say(lines, heading if lines else "")
         self._refuse(refusal)
 

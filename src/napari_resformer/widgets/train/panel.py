@@ -11,7 +11,6 @@ from napari_resformer.training.history import EpochPoint, history_row
 from napari_resformer.training.session import SessionCheck, Trained
 from napari_resformer.training.words import counted
 from napari_resformer.widgets.base.text import Lines, Message, Paragraph, ScrollingWords
-from napari_resformer.widgets.results.scores import percent
 from napari_resformer.widgets.train.curves import Curves
 from napari_resformer.widgets.train.summary import Summary
 
@@ -95,7 +94,7 @@ def figures(trained: Trained) -> list[str]:
             lines.append(f"Dice: {', '.join(dice)}.")
         if report.image_class is not None:
             found = report.image_class
-            lines.append(f"Balanced accuracy: {percent(found.balanced_accuracy)}; accuracy: {percent(found.accuracy)}.")
+            lines.append(f"Balanced accuracy: {found.balanced_accuracy:.1%}; accuracy: {found.accuracy:.1%}.")
     return lines
 
 
