@@ -560,10 +560,10 @@ def test_images_that_a_model_has_learned_from_are_known_by_content(tmp_path) -> 
         for part in ("images", "masks"):
             next((renamed / part).glob(f"x{name[3]}.*")).unlink()
     assert "was trained on" in warned(renamed, model)
-    for number in range(1, COUNT + 1):
-        pixels, labels = scene(100 + number)
-        png(other / "images" / f"img{number}.png", pixels)
-        png(other / "masks" / f"img{number}.png", binary(labels))
+    for number, name in enumerate(model.card.training["learned_names"], start=101):
+        pixels, labels = scene(number)
+        png(other / "images" / name, pixels)
+        png(other / "masks" / name, binary(labels))
     assert "was trained on" not in warned(other, model)
     old = {key: value for key, value in model.card.training.items() if key != "learned_contents"}
     by_name = nr.Model(model.card.model_copy(update={"training": old}), model.network)
