@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def batches(plan: TrainPlan) -> Iterator[Batch]:
-    reader = PlaneReader(plan.card.channels, plan.card.normalisation)
+    reader = PlaneReader(plan.card.preprocessor)
     for epoch in range(1, 10**6):
         yield from epoch_batches(plan.training, reader, plan.settings, epoch)
 

@@ -15,9 +15,9 @@ import napari_resformer as nr
 from napari_resformer.cli import main
 from napari_resformer.events import EpochDone, Finished
 from napari_resformer.images.image import from_array
+from napari_resformer.metrics import IGNORE
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.pairs import LayerPair, samples_from_pairs
-from napari_resformer.samples.rules import IGNORE
 from napari_resformer.samples.saving import save_folder
 from napari_resformer.samples.survey import iter_survey
 from napari_resformer.training.check import iter_preflight

@@ -31,24 +31,29 @@ def _evaluate(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from napari_resformer.evaluation.evaluate import iter_evaluate
-    from napari_resformer.events import Finished, Progress
+    from napari_resformer.events import Finished, Notice, Progress
     from napari_resformer.io.atomic import atomic_write
-    from napari_resformer.samples.folder import read_folder
-    from napari_resformer.samples.split import select_folds
 
     model = load(options.model)
     if options.output:
         refuse_existing([options.output], overwrite=options.overwrite)
-    samples = read_folder(options.data, mask_kind=mask_kind(options), axes=options.axes)
-    if options.folds:
-        samples = select_folds(samples, options.folds)
     report: dict[str, Any] = {}
-    with tqdm(total=len(samples.samples), unit="image", file=sys.stderr) as bar:
-        for event in iter_evaluate(model, samples, zoom=options.zoom, device=options.device):
+    notes: list[str] = []
+    events = iter_evaluate(
+        model, options.data, folds=options.folds, mask_kind=mask_kind(options), axes=options.axes, zoom=options.zoom,
+        device=options.device,
+    )  # fmt: skip
+    with tqdm(unit="image", file=sys.stderr) as bar:
+        for event in events:
             if isinstance(event, Progress):
+                bar.total = event.total
                 bar.update(event.done - bar.n)
+            elif isinstance(event, Notice):
+                notes.append(event.text)
             elif isinstance(event, Finished):
                 report = event.result.to_dict()
+    for note in notes:
+        print(note, file=sys.stderr)  # stdout may be the report
     text = json.dumps(report, indent=1, ensure_ascii=False)
     if options.output:
         with atomic_write(options.output) as file:

@@ -189,6 +189,12 @@ class Plane:
         place = ", ".join(f"{axis}={position}" for axis, position in zip(self.image.loop_axes, self.index, strict=True))
         return f"the plane {place} of {self.image.name}"
 
+    def alone(self) -> Image:
+        """Return the plane as an image of its own, at this resolution alone; nothing is read."""
+        place = zip(self.image.loop_axes, self.index, strict=True)
+        part = self.image.part({axis: slice(step, step + 1) for axis, step in place})
+        return replace(part, pyramid=(), level=0, start=())
+
     def read(self, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[Any]:
         """Read a part of the plane as (C, height, width), in the image's own dtype (bool as uint8)."""
         image = self.image

@@ -8,13 +8,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_resformer.metrics import IGNORE
 from napari_resformer.samples.stored import StoredMask, as_numbers, opaque_value
 
 MaskKind = Literal["auto", "classes", "instances", "binary"]
 """What values stand for: decided by what the masks hold, mask classes, single objects, or everything but background."""
 
-IGNORE = 255
-"""Label value of a pixel that says nothing, in a mask of 8 bits: neither background nor a class. It counts nowhere."""
 MAX_CLASS = 254
 
 
@@ -46,7 +45,7 @@ class MaskRule:
     decided: bool = False
 
     def labels(self, stored: StoredMask) -> NDArray[Any]:
-        """Return label values, in 8 bits where they fit: 0 is background, :data:`IGNORE` is left out.
+        """Return label values, in 8 bits where they fit: 0 is background, :data:`~napari_resformer.metrics.IGNORE` is left out.
 
         Parameters
         ----------

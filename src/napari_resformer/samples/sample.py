@@ -155,7 +155,7 @@ class Sample:
     def mask(self) -> NDArray[Any] | None:
         """Return the mask (Y, X), or None.
 
-        In 8 bits, where classes fit: 0 is background, :data:`~napari_resformer.samples.rules.IGNORE` says nothing, all else is
+        In 8 bits, where classes fit: 0 is background, :data:`~napari_resformer.metrics.IGNORE` says nothing, all else is
         a mask class.
 
         Raises

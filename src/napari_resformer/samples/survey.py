@@ -10,8 +10,8 @@ import numpy as np
 
 from napari_resformer.events import Finished, Progress
 from napari_resformer.images.image import PixelSize, Plane
+from napari_resformer.metrics import IGNORE
 from napari_resformer.samples.content import UNKNOWN, Content, checksum, content_of, sampled
-from napari_resformer.samples.rules import IGNORE
 from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.samples.stored import count_values
 

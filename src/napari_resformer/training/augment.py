@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_resformer.network.config import BACKGROUND
-from napari_resformer.preprocessing.geometry import fitted_shape
 from napari_resformer.training.settings import TrainSettings
 from napari_resformer.training.stain import restain
 
@@ -42,8 +41,6 @@ def sampling_grid(generator: np.random.Generator, shape: tuple[int, int], settin
     """
     height, width = shape
     zoom = _zoom(generator, *settings.zoom)
-    if settings.mode == "resize":
-        zoom *= settings.crop_size / max(height, width)
     turn = math.radians(generator.uniform(-settings.rotation, settings.rotation))
     flip = 1 if generator.random() < 0.5 else -1
     across = torch.arange(settings.crop_size, dtype=torch.float32) - (settings.crop_size - 1) / 2
@@ -84,14 +81,14 @@ def view(
     mask: NDArray[np.uint8] | None,
     settings: TrainSettings,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Draw one augmented view of a normalised plane.
+    """Draw one augmented view of a plane as the network sees it, see :class:`~napari_resformer.training.loader.PlaneReader`.
 
     Parameters
     ----------
     generator : numpy.random.Generator
         The only source of randomness.
     image : ndarray
-        (C, H, W), -1 to 1.
+        (C, H, W), -1 to 1; in resize mode its longer side is ``settings.crop_size`` already.
     mask : ndarray, optional
         (H, W) class numbers.
     settings : TrainSettings
@@ -106,8 +103,6 @@ def view(
     valid : Tensor
         (1, size, size), 1 inside the plane; where the plane is continued by its mirror image, all is valid.
     """
-    if settings.mode == "resize":
-        image, mask = _fitted(image, mask, settings.crop_size)
     grid = sampling_grid(generator, image.shape[1:], settings)  # type: ignore[arg-type]
     outside = "reflection" if settings.padding == "reflect" else "border"
     source = torch.from_numpy(image)[None]
@@ -130,20 +125,6 @@ def view(
         seen = torch.where(valid.bool(), seen, BACKGROUND)
         labels = None if labels is None else torch.where(valid[0].bool(), labels, 0)
     return seen, labels, valid
-
-
-def _fitted(
-    image: NDArray[np.float32], mask: NDArray[np.uint8] | None, size: int
-) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """Bring the longer side to ``size`` as prediction does, with a filter: the view's own sampling would let details alias."""
-    shape = fitted_shape(image.shape[1:], size)  # type: ignore[arg-type]
-    fitted = functional.interpolate(
-        torch.from_numpy(np.ascontiguousarray(image))[None], size=shape, mode="bilinear", align_corners=False, antialias=True
-    )[0].numpy()
-    if mask is None:
-        return fitted, None
-    labels = functional.interpolate(torch.from_numpy(np.ascontiguousarray(mask))[None, None], size=shape, mode="nearest-exact")
-    return fitted, labels[0, 0].numpy()
 
 
 def _random(values: NDArray[np.float64]) -> Tensor:

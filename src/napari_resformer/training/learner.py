@@ -14,7 +14,7 @@ from napari_resformer.concurrency import prefetch
 from napari_resformer.events import Progress
 from napari_resformer.model.card import Card
 from napari_resformer.model.file import Model, stored_weights
-from napari_resformer.network import ResFormer
+from napari_resformer.network import PreparedNetwork, ResFormer
 from napari_resformer.training.checkpoint import LearnerState, State
 from napari_resformer.training.distributed import ProcessGroup
 from napari_resformer.training.loader import Batch, PlaneReader, epoch_batches, steps_per_epoch
@@ -66,7 +66,7 @@ class Learner:
         criterion = MultiTaskLoss(settings.class_loss_weight, weights, settings.label_smoothing).to(group.device)
         schedule = make_schedule(optimizer, settings, self.steps, done=0)
         self._step = TrainStep(group, module, optimizer, schedule, criterion, settings.seed, frozen)
-        self._reader = PlaneReader(plan.card.channels, plan.card.normalisation)
+        self._reader = PlaneReader(plan.card.preprocessor)
         self._as_stored = ResFormer(plan.card.network).to(group.device).eval()
         self._validator = Validator(plan.validation, plan.card, settings, weights, group.device)
 
@@ -96,7 +96,7 @@ class Learner:
         """Judge the validation samples, each process its share, with the weights as a model file would hold them."""
         self.group.share_statistics(self._judged)
         self._as_stored.load_state_dict(self.weights())
-        judge = partial(self._validator.judge, self._as_stored)
+        judge = partial(self._validator.judge, PreparedNetwork(self._as_stored, self.group.device))
         return (yield from self.group.map(judge, self.plan.validation.samples, "validation image"))
 
     def weights(self) -> State:

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_resformer.preprocessing.channels import match_channels
-from napari_resformer.preprocessing.normalise import Normalisation, Scaling, measure
+from napari_resformer.preprocessing.normalise import Scaling
+from napari_resformer.preprocessing.pipeline import Preprocessor
 from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.training.augment import view
 from napari_resformer.training.settings import TrainSettings
@@ -53,30 +53,24 @@ class Batch:
 
 
 class PlaneReader:
-    """Reads samples as the network takes them; pixels are read anew each time, statistics of a plane are taken once.
+    """Reads samples as the network sees them; pixels are read anew each time, statistics of a plane are taken once.
 
     Parameters
     ----------
-    channels : sequence of str
-        Those of the model.
-    normalisation : Normalisation
-        How raw values become what the network takes.
+    preprocessor : Preprocessor
+        Of the model to be: what prediction will do to its planes.
     """
 
-    def __init__(self, channels: Sequence[str], normalisation: Normalisation) -> None:
-        self.channels = channels
-        self.normalisation = normalisation
+    def __init__(self, preprocessor: Preprocessor) -> None:
+        self.preprocessor = preprocessor
         self._scalings: dict[str, Scaling] = {}
 
     def read(self, sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-        """Return a plane (C, H, W) in -1 to 1, and its mask (H, W)."""
-        plane, mask = sample.plane(), sample.mask()
-        rule = match_channels(plane.image, self.channels)
-        scaling = self._scalings.get(sample.name)
-        if scaling is None:
-            scaling = self._scalings[sample.name] = measure(plane, rule, self.normalisation)
-        pixels = scaling.apply(rule.apply(plane.read()))
-        return pixels, None if mask is None else mask.astype(np.uint8)
+        """Return a plane (C, H, W) in -1 to 1, and its mask (H, W), on the pixels that the network sees."""
+        mask = sample.mask()
+        plane = self.preprocessor.prepare(sample.plane(), scaling=self._scalings.get(sample.name), hold=True)
+        self._scalings[sample.name] = plane.scaling
+        return plane.read(), None if mask is None else plane.labels(mask).astype(np.uint8)
 
 
 def epoch_order(samples: SampleSet, settings: TrainSettings, epoch: int) -> list[int]:

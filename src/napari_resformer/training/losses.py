@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_resformer.events import TaskMetrics
+from napari_resformer.metrics import pooled_dice
 from napari_resformer.network import ResFormerOutput
 from napari_resformer.training.loader import FEW_OF_A_CLASS, UNKNOWN_CLASS, Batch
 
@@ -138,7 +139,7 @@ def training_metrics(tallies: Sequence[StepTally], class_loss_weight: float) -> 
         mean([tally.mask_loss for tally in tallies if tally.mask_loss is not None]),
         mean([tally.class_loss for tally in tallies if tally.class_loss is not None]),
         class_loss_weight,
-        dice=pooled_dice(np.sum(overlaps, axis=0)) if overlaps else None,
+        dice=pooled_dice(*np.sum(overlaps, axis=0)) if overlaps else None,
         accuracy=sum(tally.right for tally in tallies) / known if known else None,
     )
 
@@ -149,12 +150,6 @@ def task_metrics(
     """Return metrics whose loss is the weighted sum that is minimised."""
     loss = (mask_loss or 0.0) + class_loss_weight * (class_loss or 0.0)
     return TaskMetrics(loss, mask_loss, class_loss, dice, accuracy)
-
-
-def pooled_dice(overlap: NDArray[Any]) -> float | None:
-    """Return the mean over the mask classes that occur of Dice over all pixels; ``overlap`` as in :class:`StepTally`."""
-    both, sides = overlap
-    return mean((2 * both[sides > 0] / sides[sides > 0]).tolist())
 
 
 def mean(values: Sequence[float]) -> float | None:

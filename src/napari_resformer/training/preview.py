@@ -81,7 +81,7 @@ def predict_preview(model: Model, target: PreviewTarget, *, epoch: int, device: 
     ValueError
         If the model cannot take the image.
     """
-    from napari_resformer.prediction.job import predict
+    from napari_resformer.prediction.api import predict
 
     image = target.image
     side = max(SIDE, model.card.input_size) if model.card.input_mode == "native" else _WHOLE_SIDE

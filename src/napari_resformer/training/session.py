@@ -208,7 +208,7 @@ def check_output(request: TrainRequest) -> None:
 # --------------------------------------------------------------------------------------------------------------------- jobs
 def warm_up() -> Iterator[None]:
     """Load what a session needs, so that nobody waits for libraries once it is started."""
-    import napari_resformer.prediction.job
+    import napari_resformer.prediction.predictor
     import napari_resformer.training.trainer  # noqa: F401
 
     yield None
