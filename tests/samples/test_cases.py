@@ -381,6 +381,31 @@ def test_the_largest_value_beside_classes_means_ignored(tmp_path, dtype, mask, s
     assert any(f"{np.iinfo(dtype).max} means ignored, in 6 mask(s)" in fact for fact in samples.facts)
 
 
+def test_ignored_pixels_count_neither_in_training_nor_in_figures(tmp_path) -> None:
+    def half(labels):
+        mask = binary(labels)
+        mask[:24] = 255
+        return mask
+
+    made(tmp_path, stored=half)
+    model = nr.load_model("nuclei")
+    dice = []
+    for number in range(1, COUNT + 1):
+        pixels, labels = scene(number)
+        truth, found = (binary(mask)[24:] for mask in (labels, nr.predict(model, pixels, axes="YX", device="cpu").mask))
+        if truth.any() or found.any():
+            dice.append(2 * (truth & found).sum() / (truth.sum() + found.sum()))
+    assert nr.evaluate(model, tmp_path, device="cpu").mask["nucleus"].dice == pytest.approx(np.mean(dice))
+    blank = np.full((SIDE, SIDE), 255, np.uint8)
+    blank[0, :2] = 0, 1
+    for number in range(1, COUNT + 1):
+        png(tmp_path / "masks" / f"img{number}.png", blank)
+    for event in nr.iter_train(tmp_path, preset="tiny", epochs=1, crop_size=64, device="cpu", run_folder=tmp_path / "run"):
+        if isinstance(event, EpochDone):
+            assert np.isfinite(event.training.loss)
+            assert np.isfinite(event.held_out.mask_loss)
+
+
 def test_a_mask_of_black_and_white_among_masks_with_ignored_pixels_is_told(tmp_path) -> None:
     made(tmp_path, stored=ignoring)
     png(tmp_path / "masks" / "img1.png", white(scene(1)[1]))

@@ -49,7 +49,7 @@ def _evaluate(options: argparse.Namespace) -> int:
                 bar.total = event.total
                 bar.update(event.done - bar.n)
             elif isinstance(event, Notice):
-                notes.append(event.text)
+                notes.append(f"{'warning: ' if event.kind == 'warning' else ''}{event.text}")
             elif isinstance(event, Finished):
                 report = event.result.to_dict()
     for note in notes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,11 @@ def evaluate(
     ValueError
         If the folder has classes or mask values that the model does not know, or a file cannot be read.
 
+    Warns
+    -----
+    UserWarning
+        Of what is odd, for instance masks that fit no image, or images that the model was trained on.
+
     Examples
     --------
     >>> import napari_resformer as nr
@@ -79,6 +85,8 @@ def evaluate(
     for event in iter_evaluate(
         model, data, folds=folds, instance_labels=instance_labels, mask_kind=mask_kind, axes=axes, zoom=zoom, device=device
     ):
+        if isinstance(event, Notice) and event.kind == "warning":
+            warnings.warn(event.text, stacklevel=2)
         if isinstance(event, Finished):
             return event.result
     raise AssertionError("an evaluation ends with its report")
@@ -146,8 +154,8 @@ def iter_evaluate(
         yield Notice(note)
     if known := learned_among(card, contents):
         yield Notice(
-            f"{card.name} was trained on {len(known)} of these {len(contents)} images ({named(known)}), so the figures look better "
-            "than the model is; measure it on images that are new to it",
+            f"{card.name} was trained on {len(known)} of these {len(contents)} images ({named(known)}), so the figures look "
+            "better than the model is; measure it on images that are new to it",
             "warning",
         )
     report = make_report(tallies, card.mask_classes, card.image_classes)
@@ -164,8 +172,8 @@ def _tally(predictor: Predictor, sample: Sample, plane: Plane, zoom: float | Non
     if mask is not None and (top := int(np.where(mask == IGNORE, 0, mask).max())) > len(card.mask_classes):
         raise ValueError(
             f"the mask of {sample.name} holds the value {top}; {card.name} knows 1 to {len(card.mask_classes)} "
-            f"({', '.join(card.mask_classes)}): renumber the masks, give --instance-labels where each value is an object, or use "
-            "another model"
+            f"({', '.join(card.mask_classes)}): renumber the masks, give --instance-labels where each value is an object, or "
+            "use another model"
         )
     found = np.asarray(result.mask)
     found = found.reshape(plane.shape) if plane.image.rows_first else found.reshape(plane.shape[::-1]).T
