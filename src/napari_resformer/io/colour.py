@@ -49,7 +49,7 @@ def as_shown(found: Found) -> Shown:
     count = 3 if colour else opaque if opaque > 1 else 0
     hides, notes = _transparency(first, axis) if samples.alpha and axis is not None else (False, ())
     if samples.white_is_zero:
-        notes = (*notes, "white is stored as zero in the file; the image is inverted to what viewers show")
+        notes = (*notes, "White is stored as zero in the file; the image is inverted to what viewers show")
     if samples.kind in ("gray", "channels", "rgb") and count == stored and not samples.white_is_zero:
         return Shown(found.levels, found.axes, axis if colour else None)
     axes = found.axes
@@ -67,15 +67,15 @@ def as_shown(found: Found) -> Shown:
 def _transparency(pixels: Any, axis: int) -> tuple[bool, tuple[str, ...]]:
     """Return whether transparent pixels are to be hidden, and what to say of them; of unread pixels it is not known."""
     if not is_read(pixels):
-        return True, ("transparent pixels, where there are any, are taken as NaN",)
+        return True, ("Transparent pixels, where there are any, are taken as NaN",)
     alpha = pixels.take(-1, axis)
     opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "ui" else 1
     clear = float((alpha == 0).mean())
     if clear == 1:
-        return False, ("the file calls all pixels transparent; this is ignored",)
+        return False, ("The file calls all pixels transparent; this is ignored",)
     if clear:
         return True, (f"{clear:.1%} of the pixels are transparent; they are taken as NaN",)
-    return False, () if (alpha == opaque).all() else ("the image is partly transparent; the transparency is left out",)
+    return False, () if (alpha == opaque).all() else ("The image is partly transparent; the transparency is left out",)
 
 
 def _convert(samples: Samples, hides: bool, part: NDArray[Any]) -> NDArray[Any]:

@@ -31,6 +31,12 @@ def check_claim(claimed: int, held: int, most: float, what: str) -> None:
         raise ValueError(f"it announces {what}, which its {held} bytes cannot hold; it is damaged or was cut off: copy it again")
 
 
+def has_memory(needed: int) -> bool:
+    """Return whether so many bytes are free."""
+    free = free_memory("cpu")
+    return free is None or needed <= free
+
+
 def check_memory(needed: int, what: str) -> None:
     """Refuse what is read as a whole where it is larger than the free memory.
 

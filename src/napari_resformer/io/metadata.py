@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_resformer.images.image import PixelSize
+from napari_resformer.images.place import Place
 
 Kind = Literal["gray", "palette", "rgb", "cmyk", "ycbcr", "cielab", "icclab", "channels"]
 
@@ -62,6 +63,10 @@ class Found:
         Names of the channels.
     samples : Samples
         What the stored values mean.
+    places : tuple of Place
+        Where each level lies, in the file's own units; empty where the file does not say.
+    images : int
+        How many images the file holds.
     notes : tuple of str
         What the user should know: what else the file holds, what was damaged and ignored.
     """
@@ -72,4 +77,6 @@ class Found:
     z_step: float | None = None
     channel_names: tuple[str, ...] = ()
     samples: Samples = Samples()
+    places: tuple[Place, ...] = ()
+    images: int = 1
     notes: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_resformer.io.judge import check_claim, check_memory
 from napari_resformer.io.lazy import turned
 from napari_resformer.io.metadata import Found, Samples
+from napari_resformer.io.names import pick
 from napari_resformer.io.said import hearing_warnings
 
 _ORIENTATION = 274
@@ -31,7 +32,7 @@ def is_picture(head: bytes) -> bool:
     return _format(head) is not None
 
 
-def read_picture(path: Path) -> Found:
+def read_picture(path: Path, chosen: int | None = None) -> Found:
     """Describe a picture; the frames of an animated one are T.
 
     Raises
@@ -39,6 +40,7 @@ def read_picture(path: Path) -> Found:
     ValueError, OSError, SyntaxError
         If the file is damaged.
     """
+    pick(path.name, ["its picture"], chosen)
     with path.open("rb") as file:
         head = file.read(32)
         file.seek(0)

@@ -15,7 +15,9 @@ SAMPLE_PIXELS = 2**20
 """Pixels of a plane that its statistics are taken from at most."""
 
 _GRID, _QUICK_GRID = 4, 3  # blocks on a side that a sample is taken from; a corner alone may be black, or NaN
-_STRIP_PIXELS = 2**22  # looked through at once, where a sample met no finite pixel
+_STRIP_PIXELS = 2**22  # looked through at once, where a sample met no finite pixel, or only one value
+_SEARCHED_PIXELS = 2**26  # of a plane that is looked through as a whole where all sampled pixels are equal
+_FINE_GRID = 16  # blocks on a side that a larger one is looked at in
 
 
 class NoFinitePixelError(ValueError):
@@ -79,22 +81,42 @@ class Scaling:
         Share of the sampled pixels that are NaN or infinite in any channel; they become background.
     sampled : float
         Share of the plane's pixels that the statistics were taken from.
+    least, most : ndarray
+        (C,) least and largest of the sampled values; equal where the plane is constant.
+    is_bright : ndarray
+        (C,) whether most pixels are nearer to ``high``, as on paper white; what is missing then looks white, else black.
     """
 
     low: NDArray[np.floating[Any]]
     high: NDArray[np.floating[Any]]
     nonfinite: float
     sampled: float
+    least: NDArray[np.floating[Any]]
+    most: NDArray[np.floating[Any]]
+    is_bright: NDArray[np.bool_]
+
+    @property
+    def constant(self) -> bool:
+        """Whether all sampled pixels are equal."""
+        return bool((self.most <= self.least).all())
+
+    @property
+    def clipped(self) -> float:
+        """How many times the range from ``low`` to ``high`` the farthest value lies beyond it."""
+        span = self.high - self.low
+        beyond = np.maximum(self.most - self.high, self.low - self.least)
+        return float(np.max(beyond[span > 0] / span[span > 0], initial=0))
 
     def apply(self, plane: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Scale (C, H, W) to float32 in -1 to 1; a constant plane and nonfinite pixels become -1.
+        """Scale (C, H, W) to float32 in -1 to 1; a constant plane becomes -1, nonfinite pixels what most pixels are nearer to.
 
         Only what has been scaled is float32: where values are large and differ by little, float32 would not tell them apart.
         """
         low, high = (edge[:, None, None].astype(plane.dtype) for edge in (self.low, self.high))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             scaled = ((plane - low) / (high - low)).clip(0, 1).astype(np.float32, copy=False)
-        scaled[~np.isfinite(plane) | (high <= low)] = 0
+        np.copyto(scaled, self.is_bright[:, None, None], where=~np.isfinite(plane))
+        np.copyto(scaled, 0, where=high <= low)
         scaled *= 2
         scaled -= 1
         return scaled
@@ -104,7 +126,9 @@ def measure(plane: Readable, rule: ChannelRule, normalisation: Normalisation, sa
     """Take a plane's statistics; equal for all its tiles.
 
     A plane of more than ``sample`` pixels is sampled by blocks on a regular grid that spans it, so that data on disk
-    are not read twice. Only where all of these are NaN or infinite, the plane is looked through for others.
+    are not read twice. Only where all of these are NaN or infinite, or equal, the plane is looked through for others.
+
+    Where nearly all pixels are equal, both percentiles are, too: then the least and the largest value become -1 and 1.
 
     Raises
     ------
@@ -114,24 +138,30 @@ def measure(plane: Readable, rule: ChannelRule, normalisation: Normalisation, sa
     values, share = _sample(plane, rule, sample)
     finite = np.isfinite(values).all(axis=0)
     kept, missing = values[:, finite], float(1 - finite.mean())
+    if share < 1 and kept.size and (kept == kept[:, :1]).all():
+        kept = np.concatenate([kept, _other_values(plane, rule, sample)], axis=1)
     if not kept.size and share < 1:
         kept, missing = _search(plane, rule, sample)
     if not kept.size:
         raise NoFinitePixelError(
             f"{plane.where} has no finite pixel (all NaN or infinite); check how the image was computed or loaded"
         )
-    percentiles = (normalisation.low, normalisation.high)
+    percentiles = (normalisation.low, 50.0, normalisation.high)
     if normalisation.per_channel:
-        low, high = np.percentile(kept, percentiles, axis=1)
+        low, middle, high = np.percentile(kept, percentiles, axis=1)
     else:
-        low, high = (np.full(len(kept), value) for value in np.percentile(kept, percentiles))
-    return Scaling(low, high, missing, share)
+        low, middle, high = (np.full(len(kept), value) for value in np.percentile(kept, percentiles))
+    least, most = kept.min(axis=1), kept.max(axis=1)
+    lowest, highest = (least, most) if normalisation.per_channel else (least.min(), most.max())
+    flat = high <= low
+    low, high = np.where(flat, lowest, low), np.where(flat, highest, high)
+    return Scaling(low, high, missing, share, least, most, middle - low > high - middle)
 
 
 def blank(rule: ChannelRule) -> Scaling:
     """Return what a plane without a finite pixel is scaled by: all of it becomes background."""
     nothing = np.zeros(len_channels(rule))
-    return Scaling(nothing, nothing, 1.0, 1.0)
+    return Scaling(nothing, nothing, 1.0, 1.0, nothing, nothing, nothing > 0)
 
 
 def _sample(plane: Readable, rule: ChannelRule, sample: int) -> tuple[NDArray[np.floating[Any]], float]:
@@ -139,16 +169,36 @@ def _sample(plane: Readable, rule: ChannelRule, sample: int) -> tuple[NDArray[np
     height, width = plane.shape
     if height * width <= sample:
         return rule.apply(plane.read()).reshape(len_channels(rule), -1), 1.0
-    grid = _GRID if sample >= SAMPLE_PIXELS else _QUICK_GRID
+    values = _blocks(plane, rule, sample, _GRID if sample >= SAMPLE_PIXELS else _QUICK_GRID)
+    return values, min(values.shape[1] / (height * width), 1.0)
+
+
+def _blocks(plane: Readable, rule: ChannelRule, sample: int, grid: int) -> NDArray[np.floating[Any]]:
+    """Return (C, N) values of blocks on a regular grid, about ``sample`` of them."""
     block = max(int(sample**0.5) // grid, 1)
-    tops, lefts = (np.unique(np.linspace(0, max(side - block, 0), grid).astype(int)) for side in (height, width))
+    tops, lefts = (np.unique(np.linspace(0, max(side - block, 0), grid).astype(int)) for side in plane.shape)
     parts: list[NDArray[Any]] = [
         rule.apply(plane.read(slice(top, top + block), slice(left, left + block))).reshape(len_channels(rule), -1)
         for top in tops
         for left in lefts
     ]
-    values = np.concatenate(parts, axis=1)
-    return values, min(values.shape[1] / (height * width), 1.0)
+    return np.concatenate(parts, axis=1)
+
+
+def _other_values(plane: Readable, rule: ChannelRule, sample: int) -> NDArray[np.floating[Any]]:
+    """Return (C, N) finite values, about ``sample`` and their extremes, of a plane whose sampled pixels are all equal."""
+    height, width = plane.shape
+    if height * width > _SEARCHED_PIXELS:
+        values = _blocks(plane, rule, sample, _FINE_GRID)
+        return values[:, np.isfinite(values).all(axis=0)]
+    rows, step = max(_STRIP_PIXELS // width, 1), max(height * width // sample, 1)
+    parts: list[NDArray[Any]] = []
+    for top in range(0, height, rows):
+        values = rule.apply(plane.read(slice(top, top + rows))).reshape(len_channels(rule), -1)
+        values = values[:, np.isfinite(values).all(axis=0)]
+        if values.size:
+            parts += [values[:, ::step], values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)]
+    return np.concatenate(parts, axis=1)
 
 
 def _search(plane: Readable, rule: ChannelRule, sample: int) -> tuple[NDArray[np.floating[Any]], float]:

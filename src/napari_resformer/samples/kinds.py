@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from napari_resformer.samples.appearance import resolve
 from napari_resformer.samples.rules import MAX_CLASS, MaskKind, MaskRule
 from napari_resformer.samples.stored import Evidence, StoredMask, look
-from napari_resformer.samples.words import named
+from napari_resformer.samples.words import gathered, named
 
 MANY_VALUES = 20
 """More values than these are the numbers of objects, grays or damage sooner than classes."""
@@ -71,7 +71,8 @@ def decide(masks: Sequence[Evidence], asked: MaskKind = "auto", colours: Mapping
     )
     indexed = sum(mask.indexed for mask in masks)
     stored = (f"{indexed} mask(s) are shown in other colours than they hold: what is stored counts",) if indexed else ()
-    return Verdict(tuple(rules), (*stored, *plain.facts, *verdict.facts), (*verdict.warnings, *_odd(plain.masks)))
+    notes = gathered({f"the mask {mask.name}": mask.notes for mask in masks})
+    return Verdict(tuple(rules), (*stored, *plain.facts, *verdict.facts), (*notes, *verdict.warnings, *_odd(plain.masks)))
 
 
 def decide_alone(mask: StoredMask, asked: MaskKind = "auto", *, strict: bool = True) -> MaskRule:

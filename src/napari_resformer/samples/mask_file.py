@@ -49,7 +49,7 @@ def read_stored(path: Path, name: str = "") -> StoredMask:
     if alpha is not None and (alpha == opaque_value(alpha)).all():
         alpha = None
     indexed = raw.white_is_zero or (raw.palette is not None and not _shows_its_indices(raw.palette))
-    return StoredMask(name, values, colour, None if alpha is None else _planes(alpha), raw.lossy, indexed)
+    return StoredMask(name, values, colour, None if alpha is None else _planes(alpha), raw.lossy, indexed, raw.notes)
 
 
 def _channel(raw: RawPixels) -> int | None:

@@ -48,8 +48,12 @@ def _tiff_is_one_plane(path: Path) -> bool:
 
     try:
         with tifffile.TiffFile(path) as file:
+            if len(file.series) > 1:
+                return False  # the reader knows which of them is meant
             series = file.series[0]
             long = "".join(axis for axis, size in zip(series.axes, series.shape, strict=True) if size > 1 or axis in "YX")
+            if len(file.pages) == 1 and not file.is_imagej:
+                return True  # of a set of files each stands for its own page
     except Exception:  # noqa: BLE001  a damaged file makes tifffile raise anything; it is named where it is read
         return True
     return not set(long) - set("SYX") or (set(long) <= set(AXES) and not set(long) - set("SCYX"))

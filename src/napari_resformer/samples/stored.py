@@ -35,6 +35,8 @@ class StoredMask:
         Whether the format changes values, as JPEG does.
     indexed : bool
         Whether viewers show other values or colours than those stored.
+    notes : tuple of str
+        What the file holds beside, and what was damaged and ignored.
     """
 
     name: str
@@ -43,6 +45,7 @@ class StoredMask:
     alpha: NDArray[Any] | None = field(default=None, repr=False)
     lossy: bool = False
     indexed: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def loops(self) -> tuple[int, ...]:
@@ -82,6 +85,8 @@ class Evidence:
         Share of the values (but 0) that are one connected piece each, 0 to 1.
     edge : float
         Share of the pixels at the plane's edge that are not 0.
+    notes : tuple of str
+        As in :class:`StoredMask`.
     """
 
     name: str
@@ -97,6 +102,7 @@ class Evidence:
     beneath: Mapping[int, int] = field(default_factory=dict)
     pieces: float = 0.0
     edge: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def values(self) -> tuple[int, ...]:
@@ -119,7 +125,7 @@ def look(mask: StoredMask, *, pieces: bool = True) -> Evidence:
     values, name = mask.values, mask.name
     shape = values.shape[:-1] if mask.colour else values.shape
     told: dict[str, Any] = {"name": name, "shape": shape, "dtype": values.dtype, "colour": mask.colour, "lossy": mask.lossy}
-    told["indexed"] = mask.indexed
+    told |= {"indexed": mask.indexed, "notes": mask.notes}
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
         if not finite.all():

@@ -14,6 +14,7 @@ from napari_resformer.metrics import IGNORE
 from napari_resformer.samples.content import UNKNOWN, Content, checksum, content_of, sampled
 from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.samples.stored import count_values
+from napari_resformer.samples.words import gathered
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class SampleFacts:
         What tells the plane from others.
     mask_checksum : str
         Of the label values; empty where there is no mask.
+    notes : tuple of str
+        What the image file says of itself that the user should know.
     """
 
     name: str
@@ -61,6 +64,7 @@ class SampleFacts:
     ignored: int = 0
     content: Content = UNKNOWN
     mask_checksum: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def annotated_pixels(self) -> int:
@@ -78,6 +82,11 @@ class Survey:
         """Return the facts of some of the samples."""
         known = {fact.name: fact for fact in self.facts}
         return Survey(tuple(known[sample.name] for sample in samples))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the image files say of themselves, each note once, with the names of the samples that it is of."""
+        return gathered({fact.name: fact.notes for fact in self.facts})
 
     @property
     def masks(self) -> int:
@@ -156,6 +165,7 @@ def look_at(sample: Sample) -> SampleFacts:
         ignored=ignored,
         content=content,
         mask_checksum="" if mask is None else checksum(mask),
+        notes=tuple(plane.image.notes),
     )
 
 

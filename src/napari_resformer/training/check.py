@@ -106,6 +106,7 @@ def judge(samples: SampleSet, survey: Survey, settings: TrainSettings, *, start:
     )
     warnings = (
         *samples.notes,
+        *survey.notes,
         *_few(plan),
         *_badly_masked(plan),
         *_unbalanced(plan),
