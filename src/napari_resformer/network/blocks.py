@@ -175,7 +175,7 @@ class ResFormerBlock(nn.Module):
         if self.project is not None:
             tokens = self.project(tokens)
         distant = tokens.permute(0, 3, 1, 2)
-        return local + distant if self.parallel else distant
+        return local + distant if self.parallel or self.zero_start else distant
 
 
 class DilatedFeatureEnhancement(nn.Module):

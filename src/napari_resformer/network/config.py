@@ -168,6 +168,8 @@ class ResFormerConfig(BaseModel):
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries; widths has {levels} levels")
         if self.token_widths and len(self.token_widths) != levels:
             raise ValueError(f"token_widths has {len(self.token_widths)} entries; give none, or one for each of {levels} levels")
+        if self.fusion == "sequential" and self.token_widths not in ((), self.widths):
+            raise ValueError("sequential fusion adds tokens and map before the transformer; leave token_widths out")
         self._check_stages()
         if self.stem_kernel % 2 == 0:
             raise ValueError(f"stem_kernel is {self.stem_kernel}; give an odd number")
@@ -273,6 +275,7 @@ _PRESETS: dict[str, dict[str, object]] = {
     "tiny": {},
     # arXiv 1905.11946; no squeeze-excite and ReLU6, as in the Lite variants. What is added to the trunk is sized to cost a
     # fifth of its time: narrow tokens, depthwise feature enhancement, and none at stride 2, where its rates reach 8 px only.
+    # Both windows span 128 px: as much as a crop shows in training, and as a tile's halo in prediction.
     "pretrained": {
         "trunk": "efficientnet-lite0",
         "block": "inverted",
@@ -286,7 +289,7 @@ _PRESETS: dict[str, dict[str, object]] = {
         "widths": (16, 24, 40, 112, 320),
         "depths": (1, 2, 2, 6, 5),
         "heads": (1, 1, 1, 2, 4),
-        "windows": (0, 0, 0, 8, 8),
+        "windows": (0, 0, 0, 8, 4),
         "token_widths": (16, 24, 40, 64, 128),
         "stem_kernel": 3,
         "stem_width": 32,

@@ -22,6 +22,7 @@ RESNET34_SHA256 = "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d05
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """What ResNet-34 was trained to be given is ``(x - mean) / deviation``, with red, green and blue from 0 to 1."""
 
+_TRUNK = re.compile(r"encoder\.(stem|levels\.\d+\.conv)\.")
 _COUNTS = ".num_batches_tracked"
 
 
@@ -43,13 +44,9 @@ def start_from_trunk(network: ResFormer, path: str | Path | None = None) -> None
         If a file cannot be read or downloaded.
     """
     state = load_trunk(network.config, path)
-    ours = {
-        name: tensor
-        for name, tensor in network.state_dict().items()
-        if name.startswith(("encoder.stem.", "encoder.levels.")) and not name.endswith(_COUNTS)
-    }
-    wanted = {name for name in ours if name.startswith("encoder.stem.") or ".conv." in name}
-    wrong = sorted(wanted ^ state.keys()) or [name for name in sorted(wanted) if ours[name].shape != state[name].shape]
+    ours = {name: tensor.shape for name, tensor in network.state_dict().items() if _TRUNK.match(name)}
+    ours = {name: shape for name, shape in ours.items() if not name.endswith(_COUNTS)}
+    wrong = sorted(ours.keys() ^ state.keys()) or [name for name in ours if ours[name] != state[name].shape]
     if wrong:
         raise ValueError(
             f"the weights of {network.config.trunk} do not fit this network ({len(wrong)} tensors differ, first {wrong[0]}); "
