@@ -177,23 +177,25 @@ class ResFormerConfig(BaseModel):
             raise ValueError(f"embed_kernels are {self.embed_kernels}; give even numbers, so that each halves the map")
         if not self.head_levels or max(self.head_levels) >= levels:
             raise ValueError(f"head_levels are {self.head_levels}; give levels from 0 to {levels - 1}")
-        for level, (width, heads, window, rates) in enumerate(
-            zip(self.widths, self.heads, self.windows, self.dfe_rates, strict=True)
-        ):
-            side = self.design_size // self.strides[level]
-            tokens = self.token_widths[level] if self.token_widths else width
-            if tokens % heads:
-                raise ValueError(f"level {level}: {heads} heads do not divide {tokens} channels")
-            if window % 2:
-                raise ValueError(f"level {level}: window {window} is odd, half of it is the shift; give an even number")
-            if width < self.dfe_reduction:
-                raise ValueError(f"level {level}: dfe_reduction {self.dfe_reduction} leaves no channel of {width}")
-            if self.dfe and max(rates, default=0) >= side:
-                raise ValueError(
-                    f"level {level}: dilation rate {max(rates)} reaches only padding on a {side}x{side} map "
-                    f"(design_size {self.design_size}); give a smaller rate or a larger design_size"
-                )
+        for level in range(levels):
+            self._check_level(level)
         return self
+
+    def _check_level(self, level: int) -> None:
+        width, window, rates = self.widths[level], self.windows[level], self.dfe_rates[level]
+        tokens = self.token_widths[level] if self.token_widths else width
+        side = self.design_size // self.strides[level]
+        if tokens % self.heads[level]:
+            raise ValueError(f"level {level}: {self.heads[level]} heads do not divide {tokens} channels")
+        if window % 2:
+            raise ValueError(f"level {level}: window {window} is odd, half of it is the shift; give an even number")
+        if width < self.dfe_reduction:
+            raise ValueError(f"level {level}: dfe_reduction {self.dfe_reduction} leaves no channel of {width}")
+        if self.dfe and max(rates, default=0) >= side:
+            raise ValueError(
+                f"level {level}: dilation rate {max(rates)} reaches only padding on a {side}x{side} map "
+                f"(design_size {self.design_size}); give a smaller rate or a larger design_size"
+            )
 
     def _check_stages(self) -> None:
         if self.block == "residual":
