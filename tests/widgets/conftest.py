@@ -180,6 +180,6 @@ class SlowJob:
 def slow_job(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowJob]:
     """Replace the prediction by one that takes two seconds, or none when ``go_on`` is set."""
     job = SlowJob()
-    monkeypatch.setattr("napari_resformer.prediction.job.run_plan", job)
+    monkeypatch.setattr("napari_resformer.prediction.predictor.run_plan", job)
     yield job
     job.go_on.set()

@@ -207,8 +207,8 @@ def test_this_plane_stays_chosen_while_axes_are_typed_and_other_layers_are_looke
 def large(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Take every mask for large, with small tiles; return the folder for masks without a better place."""
     monkeypatch.setattr("napari_resformer.prediction.plan.LARGE_MASK", 1000)
-    monkeypatch.setattr("napari_resformer.prediction.store._TOP_SIDE", 256)
-    monkeypatch.setattr("napari_resformer.prediction.store.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("napari_resformer.io.ome_zarr_writer._TOP_SIDE", 256)
+    monkeypatch.setattr("napari_resformer.prediction.resume.SAVE_SECONDS", 0.0)
     monkeypatch.setattr("napari_resformer.widgets.predict.output_path.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr("napari_resformer.widgets.predict.segment_classify.read_settings", lambda: PluginSettings(tile_size=64))
     return tmp_path / "cache"
@@ -508,10 +508,10 @@ def test_all_layers_are_removed_in_mid_run_and_the_run_goes_on(qtbot: Any, make_
 
 def can_lock(store: Path) -> bool:
     """Return whether nobody writes to a store any more."""
-    from napari_resformer.prediction.store import can_resume
+    from napari_resformer.prediction.resume import begun_with, can_resume
 
-    fingerprint = zarr.open(store, mode="r").attrs["napari_resformer"]["fingerprint"]
-    return can_resume(store, fingerprint)
+    begun = begun_with(store)
+    return begun is not None and can_resume(store, begun)
 
 
 def test_two_widgets_run_on_two_layers_at_once(qtbot: Any, make_widget: Any) -> None:

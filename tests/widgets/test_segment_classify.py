@@ -623,7 +623,7 @@ GeneratorWorker.await_workers()  # as napari does when it quits
 
 def test_a_second_selected_image_is_told(qtbot: Any, make_widget: Any) -> None:
     viewer = ViewerModel()
-    one, other = (viewer.add_image(RNG.integers(0, 255, (64, 56), dtype=np.uint8), name=name) for name in ("one", "other"))
+    one, _ = (viewer.add_image(RNG.integers(0, 255, (64, 56), dtype=np.uint8), name=name) for name in ("one", "other"))
     widget = make_widget(viewer)
     ready(qtbot, widget)
     assert "selected" not in widget.plan_text

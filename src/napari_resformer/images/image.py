@@ -11,12 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_resformer.images.axes import LOOP_AXES, check_axes, guess_axes
+from napari_resformer.images.lazy import Window
 
 MIN_PLANE_SIDE = 8
 """Pixels; nothing smaller can show an object and its surroundings."""
 
 PixelSize = tuple[float, float]
 """Height and width of a pixel, in micrometres."""
+
+PlaneIndex = tuple[int, ...]
+"""Position of a plane on the loop axes of its image; empty where there are none."""
 
 
 @dataclass(frozen=True)
@@ -151,15 +155,15 @@ class Image:
         """Shape of a mask of this image."""
         return tuple(self.size(axis) for axis in self.mask_axes)
 
-    def plane_indices(self) -> Iterator[tuple[int, ...]]:
+    def plane_indices(self) -> Iterator[PlaneIndex]:
         """Yield the position of each plane on the loop axes, last axis fastest."""
         yield from np.ndindex(*self.loop_shape)
 
-    def plane(self, index: tuple[int, ...] = ()) -> Plane:
+    def plane(self, index: PlaneIndex = ()) -> Plane:
         """Return a plane by its position on the loop axes."""
         return Plane(self, index)
 
-    def mask_index(self, index: tuple[int, ...], rows: slice, columns: slice) -> tuple[int | slice, ...]:
+    def mask_index(self, index: PlaneIndex, rows: slice, columns: slice) -> tuple[int | slice, ...]:
         """Return where a part of a plane lies in a mask of this image."""
         place = dict(zip(self.loop_axes, index, strict=True)) | {"Y": rows, "X": columns}
         return tuple(place[axis] for axis in self.mask_axes)
@@ -170,7 +174,7 @@ class Plane:
     """One YX image with its channels, still unread."""
 
     image: Image
-    index: tuple[int, ...]
+    index: PlaneIndex
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -185,6 +189,12 @@ class Plane:
         place = ", ".join(f"{axis}={position}" for axis, position in zip(self.image.loop_axes, self.index, strict=True))
         return f"the plane {place} of {self.image.name}"
 
+    def alone(self) -> Image:
+        """Return the plane as an image of its own, at this resolution alone; nothing is read."""
+        place = zip(self.image.loop_axes, self.index, strict=True)
+        part = self.image.part({axis: slice(step, step + 1) for axis, step in place})
+        return replace(part, pyramid=(), level=0, start=())
+
     def read(self, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[Any]:
         """Read a part of the plane as (C, height, width), in the image's own dtype (bool as uint8)."""
         image = self.image
@@ -196,47 +206,6 @@ class Plane:
             part, kept = part[np.newaxis], ["C", *kept]
         part = part.transpose([kept.index(axis) for axis in "CYX"])
         return part.view(np.uint8) if part.dtype == bool else part
-
-
-@dataclass(frozen=True)
-class Window:
-    """A part of an array that is still unread: the slice of a zarr array would read it.
-
-    Parameters
-    ----------
-    array : array-like
-        What it is a part of.
-    parts : tuple of slice
-        First and last entry, a dimension; with numbers, and without steps.
-    """
-
-    array: Any
-    parts: tuple[slice, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Length of each dimension."""
-        return tuple(part.stop - part.start for part in self.parts)
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self.parts)
-
-    @property
-    def dtype(self) -> Any:
-        """Type of the pixels."""
-        return self.array.dtype
-
-    def __getitem__(self, key: tuple[int | slice, ...]) -> Any:
-        place: list[int | slice] = []
-        for part, wanted in zip(self.parts, key, strict=True):
-            if isinstance(wanted, slice):
-                first, last, _ = wanted.indices(part.stop - part.start)
-                place.append(slice(part.start + first, part.start + max(first, last)))
-            else:
-                place.append(part.start + wanted)
-        return self.array[tuple(place)]
 
 
 def from_array(

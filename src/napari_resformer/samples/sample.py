@@ -58,8 +58,8 @@ class Sample:
         Samples of one group (case, well, stack) never lie on both sides of a split.
     fold : str, optional
         Fold that the data set's makers put it in.
-    object_numbers : bool
-        Whether label values number objects, which then all are of one mask class.
+    instance_labels : bool
+        Whether each object has a label value of its own; then all objects are of one mask class.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Sample:
     image_class: str | None
     group: str
     fold: str | None = None
-    object_numbers: bool = False
+    instance_labels: bool = False
 
     def plane(self) -> Plane:
         """Return the plane.
@@ -91,7 +91,7 @@ class Sample:
     def mask(self) -> NDArray[Any] | None:
         """Return the mask (Y, X), or None."""
         values = self._label_values()
-        return (values > 0).astype(np.uint8) if self.object_numbers and values is not None else values
+        return (values > 0).astype(np.uint8) if self.instance_labels and values is not None else values
 
     def _label_values(self) -> NDArray[Any] | None:
         if isinstance(self.mask_source, Path):
@@ -130,6 +130,6 @@ class SampleSet:
         """Return a set of some of the samples, with the same names."""
         return SampleSet(self.name, tuple(samples), self.image_classes, self.notes)
 
-    def with_object_numbers(self) -> SampleSet:
-        """Return the same samples, whose label values number objects of one mask class."""
-        return self.subset([replace(sample, object_numbers=True) for sample in self.samples])
+    def with_instance_labels(self) -> SampleSet:
+        """Return the same samples, in whose masks each object has a label value of its own and all are of one mask class."""
+        return self.subset([replace(sample, instance_labels=True) for sample in self.samples])

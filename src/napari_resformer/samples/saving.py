@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from napari_resformer.events import Finished, Progress
 from napari_resformer.images.image import Plane
 from napari_resformer.io.atomic import atomic_write
+from napari_resformer.io.write import write_tiff
 from napari_resformer.samples.folder import IMAGES, LABELS, MASKS, files_by_stem, read_labels
 from napari_resformer.samples.sample import SampleSet
 
-_OME_TYPES = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64"}
 _COLUMNS = ("filename", "class", "group", "fold")
 
 
@@ -102,39 +102,22 @@ def _stems(samples: SampleSet) -> list[str]:
 
 
 def _write_image(plane: Plane, folder: Path, stem: str) -> Path:
-    import tifffile
-
     pixels, image = plane.read(), plane.image
-    colour = image.rgb and pixels.shape[0] in (3, 4)
-    if colour:
-        pixels = np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
+    axes = "CYX"
+    if image.rgb and pixels.shape[0] in (3, 4):
+        pixels, axes = np.moveaxis(pixels, 0, -1), "YXS"
     elif pixels.shape[0] == 1:
-        pixels = pixels[0]
-    metadata: dict[str, Any] = {"axes": "YXS" if colour else "CYX" if pixels.ndim == 3 else "YX"}
-    ome = pixels.dtype.name in _OME_TYPES
-    if ome and image.pixel_size is not None:
-        metadata |= {
-            "PhysicalSizeY": image.pixel_size[0],
-            "PhysicalSizeYUnit": "µm",
-            "PhysicalSizeX": image.pixel_size[1],
-            "PhysicalSizeXUnit": "µm",
-        }
+        pixels, axes = pixels[0], "YX"
     target = folder / f"{stem}.tif"
-    with atomic_write(target) as file:
-        tifffile.imwrite(
-            file, pixels, ome=ome, compression="zlib", metadata=metadata, photometric="rgb" if colour else "minisblack"
-        )
+    write_tiff(target, pixels, axes, pixel_size=image.pixel_size)
     _remove_others(folder, target)
     return target
 
 
 def _write_mask(mask: NDArray[Any] | None, folder: Path, stem: str) -> None:
-    import tifffile
-
     target = folder / f"{stem}.tif"
     if mask is not None:
-        with atomic_write(target) as file:
-            tifffile.imwrite(file, mask, compression="zlib", metadata={"axes": "YX"}, photometric="minisblack")
+        write_tiff(target, mask, "YX")
     elif folder.is_dir():
         target.unlink(missing_ok=True)
     if folder.is_dir():

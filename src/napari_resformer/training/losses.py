@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_resformer.events import TaskMetrics
+from napari_resformer.metrics import pooled_dice
 from napari_resformer.network import ResFormerOutput
 from napari_resformer.training.loader import FEW_OF_A_CLASS, UNKNOWN_CLASS, Batch
 
@@ -89,14 +90,17 @@ class StepTally:
 
     Parameters
     ----------
+    loss : float
+        What was minimised.
     mask_loss, class_loss : float or None
-        None where nothing was annotated.
+        Its parts; None where nothing was annotated.
     overlap : ndarray or None
         (2, mask classes): pixels that both have, and the sum of what each has.
     right, known : int
         Crops with the right image class, and with a known one.
     """
 
+    loss: float
     mask_loss: float | None
     class_loss: float | None
     overlap: NDArray[np.int64] | None
@@ -118,6 +122,7 @@ def tally_step(output: ResFormerOutput, batch: Batch, parts: LossParts) -> StepT
     if known:
         right = int((output.class_logits.argmax(1) == batch.classes)[labelled].sum())
     return StepTally(
+        float(parts.total.detach()),
         float(parts.mask.detach()) if masked else None,
         float(parts.image_class.detach()) if known else None,
         overlap,
@@ -134,7 +139,7 @@ def training_metrics(tallies: Sequence[StepTally], class_loss_weight: float) -> 
         mean([tally.mask_loss for tally in tallies if tally.mask_loss is not None]),
         mean([tally.class_loss for tally in tallies if tally.class_loss is not None]),
         class_loss_weight,
-        dice=pooled_dice(np.sum(overlaps, axis=0)) if overlaps else None,
+        dice=pooled_dice(*np.sum(overlaps, axis=0)) if overlaps else None,
         accuracy=sum(tally.right for tally in tallies) / known if known else None,
     )
 
@@ -145,12 +150,6 @@ def task_metrics(
     """Return metrics whose loss is the weighted sum that is minimised."""
     loss = (mask_loss or 0.0) + class_loss_weight * (class_loss or 0.0)
     return TaskMetrics(loss, mask_loss, class_loss, dice, accuracy)
-
-
-def pooled_dice(overlap: NDArray[Any]) -> float | None:
-    """Return the mean over the mask classes that occur of Dice over all pixels; ``overlap`` as in :class:`StepTally`."""
-    both, sides = overlap
-    return mean((2 * both[sides > 0] / sides[sides > 0]).tolist())
 
 
 def mean(values: Sequence[float]) -> float | None:

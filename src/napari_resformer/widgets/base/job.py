@@ -29,7 +29,8 @@ class GuiThread(QObject):
         """Return that of the application."""
         application = QCoreApplication.instance()
         assert application is not None, "a dock widget is there, and so is its application"
-        return application.findChild(cls) or cls(application)
+        found = application.findChild(cls)
+        return cls(application) if found is None else found  # type: ignore[redundant-expr]
 
     def call(self, function: Callable[[], None]) -> None:
         """Have a function called once the GUI thread gets to it."""

@@ -117,7 +117,7 @@ def plan_job(request: Request) -> Iterator[Finished[tuple[str, ...]]]:
 def predict_job(request: Request, earlier: Sequence[Earlier] = ()) -> Iterator[JobEvent]:
     """Plan, load the model, predict, and prepare the Labels layer."""
     from napari_resformer.model.library import load_model
-    from napari_resformer.prediction.job import run_plan
+    from napari_resformer.prediction.predictor import run_plan
 
     plan, model = request.plan(), load_model(request.model)
     out = request.store(model, plan)

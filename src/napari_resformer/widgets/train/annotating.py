@@ -11,12 +11,11 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
-from napari_resformer.images.image import Image
+from napari_resformer.images.image import Image, PlaneIndex
 from napari_resformer.widgets.base.fields import axes_hint
 from napari_resformer.widgets.results.placement import Placement, frame_of, geometry
 from napari_resformer.widgets.results.result_layer import stored_result
 from napari_resformer.widgets.train.annotation import (
-    PlaneIndex,
     fitting_classes,
     give_class,
     give_classes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,27 @@ from qtpy.QtWidgets import QFileDialog, QLabel
 from superqt import QCollapsible
 
 from napari_resformer.engine.faults import Failed, describe
-from napari_resformer.engine.job import Job
-from napari_resformer.events import EpochDone, Finished, Progress, StepDone
+from napari_resformer.engine.job import Inbox, Job
+from napari_resformer.events import EpochDone, Finished, Progress, StepDone, TrainingStarted
+from napari_resformer.images.image import Image
 from napari_resformer.model.library import ModelEntry, list_models
+from napari_resformer.samples.pairs import LayerPair
+from napari_resformer.training.history import EpochPoint
+from napari_resformer.training.preview import NoPreview, Preview, PreviewTarget
+from napari_resformer.training.session import (
+    SessionCheck,
+    Trained,
+    TrainRequest,
+    check_output,
+    check_session,
+    keep_best,
+    library_request,
+    model_path,
+    save_annotations,
+    train_session,
+    warm_up,
+)
+from napari_resformer.training.settings import describe_setting, make_settings
 from napari_resformer.widgets.base import fields, signals
 from napari_resformer.widgets.base.dock import JobDock
 from napari_resformer.widgets.base.job import DockJob
@@ -25,21 +44,10 @@ from napari_resformer.widgets.train.annotation import give_class
 from napari_resformer.widgets.train.class_field import ClassField
 from napari_resformer.widgets.train.eta import Stopwatch, duration
 from napari_resformer.widgets.train.fields import RESUME, SCRATCH, TRAIN
-from napari_resformer.widgets.train.jobs import (
-    Begun,
-    NoPreview,
-    Outlook,
-    Trained,
-    Watched,
-    outlook_job,
-    save_job,
-    train_job,
-    warm_up_training,
-)
 from napari_resformer.widgets.train.pairs_table import Pairs
 from napari_resformer.widgets.train.panel import TrainingPanel
-from napari_resformer.widgets.train.preview import Preview, PreviewLayer, PreviewTarget
-from napari_resformer.widgets.train.request import PairData, TrainRequest, check_name_is_free, model_path, pair_data
+from napari_resformer.widgets.train.preview import PreviewLayer
+from napari_resformer.widgets.train.request import pair_data
 from napari_resformer.widgets.train.tools import AnnotationTools
 
 if TYPE_CHECKING:
@@ -49,10 +57,10 @@ PLUGIN = "napari-resformer"
 
 _DELAY = 400  # milliseconds without a change before the samples are looked at anew
 _PAINT_DELAY = 1500  # the same while somebody paints
-_NO_PAIRS = "Open images, paint a Labels layer for each, or give them a class; they then stand in the table above."
+_NO_PAIRS = "Open images, and paint a Labels layer for each or give them a class; the table above lists them."
 _REMEDIES = {
     "memory": "Choose a smaller crop or batch size, or the CPU as the device, or close other programs; then press Train again.",
-    "crashed": "Every layer is still here, and so are the finished epochs: press Train to go on.",
+    "crashed": "Every layer is still here, and so are the finished epochs: press Train to continue.",
     "unexpected": "Check the table of pairs and the options. If it fails again, please report it with these words.",
 }
 
@@ -67,7 +75,7 @@ class FineTune(JobDock):
 
     Attributes
     ----------
-    pairs, model, epochs, model_name, mask_names, replace, run, start_anew
+    pairs, model, epochs, model_name, mask_names, replace, run, start_anew, keep_best
         The fields, as magicgui widgets; ``pairs.value`` is a tuple of :class:`~napari_resformer.widgets.train.pairs.PairRow`;
         ``run`` starts or goes on, and cancels while :attr:`busy`.
     more : magicgui.widgets.Container
@@ -82,12 +90,15 @@ class FineTune(JobDock):
     replace: CheckBox
     run: PushButton
     start_anew: PushButton
+    keep_best: PushButton
     _run_words = TRAIN
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer, _DELAY)
         self._entries: dict[str, ModelEntry] = {}
-        self._watched = Watched()
+        self._inbox = Inbox[PreviewTarget | None]()
+        self._watched: dict[Any, Image] = {}  # what was previewed, by its layer
+        self._request_run: TrainRequest | None = None
         self._preview = PreviewLayer(self._viewer)
         self._stopwatch = Stopwatch()
         self._epoch_seconds: tuple[Any, float] | None = None
@@ -112,7 +123,7 @@ class FineTune(JobDock):
     # --------------------------------------------------------------------------------------------------- for scripts
     @property
     def plan_text(self) -> str:
-        """What Run will learn from and what to mind, in words; empty while that is not known."""
+        """What will be learned from, and the warnings, in words; empty while that is not known."""
         return "\n".join((*self._panel.facts.words, *self._panel.warnings.words))
 
     @property
@@ -146,7 +157,7 @@ class FineTune(JobDock):
             self._say_error(error)
             return
         self._saving = path
-        self._start(Job.of(save_job, pairs, path), f"Saving {path.name}")
+        self._start(Job.of(save_annotations, pairs, path), f"Saving {path.name}")
 
     # -------------------------------------------------------------------------------------------------- looks and life
     def _lay_out(self) -> None:
@@ -178,6 +189,7 @@ class FineTune(JobDock):
         for one in (self.epochs, self.mask_names, self.replace, *self.more):
             one.changed.connect(self._field_changed)
         self.start_anew.changed.connect(self._press_anew)
+        self.keep_best.changed.connect(self._press_keep)
         self._annotating.shown_changed.connect(self._watch_shown)
         self._annotating.painted.connect(partial(self._look_later, _PAINT_DELAY))
         self._annotating.moved.connect(self._look_later)
@@ -199,7 +211,7 @@ class FineTune(JobDock):
     def _first_shown(self) -> None:
         fields.align_labels(self._content, self.more.native)
         if self._attached:
-            self._warm_up = DockJob(self._engine, Job.of(warm_up_training), self.native)
+            self._warm_up = DockJob(self._engine, Job.of(warm_up), self.native)
 
     def _set_accent(self, colour: str) -> None:
         self._panel.set_accent(colour)
@@ -233,8 +245,9 @@ class FineTune(JobDock):
         self.more.preset.enabled = entry is None
         self.more.freeze_encoder.enabled = entry is not None
         with self.more.crop.changed.blocked(), self.more.mode.changed.blocked():
-            self.more.crop.value = min(entry.card.input_size, self.more.crop.max) if entry else 128
-            self.more.mode.value = entry.card.input_mode if entry else "native"
+            crop = entry.card.input_size if entry else describe_setting("crop_size").default
+            self.more.crop.value = min(crop, self.more.crop.max)
+            self.more.mode.value = entry.card.input_mode if entry else describe_setting("mode").default
         self._field_changed()
 
     def _name_changed(self, *_: Any) -> None:
@@ -255,7 +268,7 @@ class FineTune(JobDock):
             return
         each = self._epoch_seconds[1]
         self._panel.time.say(
-            f"{self.epochs.value} epochs take about {duration(each * self.epochs.value)}, {duration(each)} each, as measured."
+            f"{self.epochs.value} epochs take about {duration(each * self.epochs.value)} ({duration(each)} each, as measured)."
         )
 
     def _cost_key(self) -> tuple[Any, ...]:
@@ -280,7 +293,7 @@ class FineTune(JobDock):
             self._panel.show_words([_NO_PAIRS] if nothing else ())
             self._offer_resume(0)
             return
-        self._start_look(Job.of(outlook_job, request), self._looked)
+        self._start_look(Job.of(check_session, request), self._looked)
 
     def _looked(self, event: Any) -> None:
         if isinstance(event, Failed):
@@ -288,14 +301,14 @@ class FineTune(JobDock):
             self._refuse(event.fault.text)
             self._offer_resume(0)
         elif isinstance(event, Finished):
-            outlook: Outlook = event.result
-            self._panel.show_outlook(outlook)
-            self._refuse(" ".join(f"This cannot run: {refusal}." for refusal in outlook.refusals))
-            self._offer_resume(outlook.resumable)
+            check: SessionCheck = event.result
+            self._panel.show_check(check)
+            self._refuse(" ".join(f"Training is not possible: {refusal}." for refusal in check.refusals))
+            self._offer_resume(check.resumable)
 
     def _offer_to_replace(self) -> None:
         name = self.model_name.value.strip()
-        self.replace.visible = not train_fields.name_fault(name) and model_path(name).exists()
+        self.replace.visible = not train_fields.name_trouble(name) and model_path(name).exists()
 
     def _request(self, *, anew: bool = False) -> TrainRequest:
         """Take from the fields what a job needs.
@@ -305,40 +318,37 @@ class FineTune(JobDock):
         ValueError, TypeError
             If something is missing, or does not fit.
         """
-        from napari_resformer.training.settings import TrainSettings
-
         used = [(row, state) for row, state in zip(self.pairs.value, self.pairs.states, strict=True) if row.use]
         if not used:
             raise ValueError(f"no image is ticked. {_NO_PAIRS}")
         data = pair_data(used)
         name = self.model_name.value.strip()
-        if fault := train_fields.name_fault(name):
+        if fault := train_fields.name_trouble(name):
             raise ValueError(fault)
-        if name in self._entries and self._entries[name].origin == "bundled":
-            raise ValueError(f"{name} is the name of a model that comes with the plugin; choose another name")
         more, scratch = self.more, self.model.value == SCRATCH
-        names = tuple(part.strip() for part in self.mask_names.value.split(",") if part.strip())
-        settings = TrainSettings(
-            preset=more.preset.value,
-            epochs=self.epochs.value,
-            batch=more.batch.value,
-            size=more.crop.value,
-            mode=more.mode.value,
-            mask_classes=names,
-            freeze_encoder=more.freeze_encoder.value and not scratch,
+        settings = make_settings(
+            {
+                "preset": more.preset.value,
+                "epochs": self.epochs.value,
+                "batch_size": more.batch.value,
+                "crop_size": more.crop.value,
+                "mode": more.mode.value,
+                "mask_classes": tuple(part.strip() for part in self.mask_names.value.split(",") if part.strip()),
+                "freeze_encoder": more.freeze_encoder.value and not scratch,
+            }
         )
-        return TrainRequest(
+        return library_request(
             data,
             name,
-            None if scratch else self.model.value,
             settings,
-            more.device.value,
-            objects=more.label_values.value == train_fields.VALUES_ARE_OBJECTS,
+            start=None if scratch else self.model.value,
+            device=more.device.value,
+            instance_labels=more.label_values.value == train_fields.INSTANCE_LABELS,
             replace=bool(self.replace.value),
-            anew=anew,
+            start_over=anew,
         )
 
-    def _annotated(self) -> tuple[PairData, ...]:
+    def _annotated(self) -> tuple[LayerPair, ...]:
         """Return what there is in rows with labels or a class.
 
         Raises
@@ -364,7 +374,7 @@ class FineTune(JobDock):
         self.pairs.layers_changed()  # a script may have changed metadata in place, which tells nobody
         try:
             request = self._request(anew=anew)
-            check_name_is_free(request)
+            check_output(request)
         except (ValueError, TypeError, FileExistsError) as error:
             self._say_error(error)
             return
@@ -374,28 +384,35 @@ class FineTune(JobDock):
         self._saving, self._epoch_words = None, "Epoch 1"
         self._running = request.settings.epochs, self._cost_key()
         self._preview.begin()
-        self._watched = Watched(self._first_target(request))
+        self._request_run, self._inbox, self._watched = request, Inbox(), {}
+        first, image = next(row for row in self.pairs.value if row.use), request.data[0].image  # type: ignore[index]
+        self._watch(first.image, image, (0,) * len(image.loop_shape))  # while no image is selected
         self._watch_shown()
-        self._start(Job.of(train_job, request, self._watched), f"Training {request.name}")
+        self._start(Job.of(train_session, request, self._inbox), f"Training {request.name}")
 
-    def _first_target(self, request: TrainRequest) -> PreviewTarget:
-        """Return the first plane of the first pair, to be previewed while no image is selected."""
-        row = next(row for row in self.pairs.value if row.use)
-        image = request.pairs[0].image
-        return PreviewTarget(row.image.unique_id, image, (0,) * len(image.loop_shape))
+    def _press_keep(self, *_: Any) -> None:
+        """Keep the best model of a training that was cancelled."""
+        if self._job is None and self._request_run is not None:
+            request = replace(self._request_run, replace=bool(self.replace.value))
+            self._start(Job.of(keep_best, request), f"Saving {request.name}")
+
+    def _watch(self, layer: Any, image: Image, index: tuple[int, ...]) -> None:
+        """Preview a plane from now on."""
+        self._watched[layer.unique_id] = image
+        self._inbox.put(PreviewTarget(layer.unique_id, image, index))
 
     def _watch_shown(self) -> None:
         """Preview what is looked at."""
         shown = self._annotating.shown_plane() if self._preview.wanted else None
         if shown is not None:
-            self._watched.target = PreviewTarget(shown.layer.unique_id, shown.image, shown.index)
+            self._watch(shown.layer, shown.image, shown.index)
 
     def _stop_preview(self) -> None:
         self._preview.end()
-        self._watched.target = None
+        self._inbox.put(None)
 
     def _start(self, work: Job, words: str) -> None:
-        self.start_anew.visible = False
+        self.start_anew.visible = self.keep_best.visible = False
         self._tools.hide()
         self.pairs.set_compact(True)
         super()._start(work, words)
@@ -406,10 +423,10 @@ class FineTune(JobDock):
         elif isinstance(event, StepDone):
             self._show_step(event)
         elif isinstance(event, EpochDone):
-            self._stopwatch.epoch(event)
+            self._stopwatch.epoch(event, time.monotonic())
             self._panel.add_epoch(event)
-        elif isinstance(event, Begun):
-            self._panel.begin(self._running[0], event.points)
+        elif isinstance(event, TrainingStarted):
+            self._panel.begin(self._running[0], [EpochPoint.of(row) for row in event.history])
         elif isinstance(event, Preview):
             self._show_preview(event)
         elif isinstance(event, NoPreview):
@@ -420,12 +437,12 @@ class FineTune(JobDock):
     def _show_preview(self, preview: Preview) -> None:
         self._panel.notes.say("")
         try:
-            self._preview.show(preview)
+            self._preview.show(preview, self._watched[preview.key])
         except Exception as error:  # noqa: BLE001 - no memory for the layer, say; the training goes on without it
             self._panel.notes.say(f"No preview: {error}")
             self._preview.end()
         if not self._preview.wanted:  # the user has removed it
-            self._watched.target = None
+            self._inbox.put(None)
 
     def _show_step(self, event: StepDone) -> None:
         self._stopwatch.step(event, time.monotonic())
@@ -434,10 +451,7 @@ class FineTune(JobDock):
         self._bar.say(self._epoch_words, done, total)
         if self._activity is not None:
             self._activity.show(done, total)
-        each, remaining = self._stopwatch.epoch_seconds, self._stopwatch.remaining
-        if each is not None and remaining is not None:
-            whole = duration(each * event.epochs)
-            self._panel.time.say(f"{event.epochs} epochs take about {whole}, {duration(each)} each; {duration(remaining)} to go.")
+        self._panel.time.say(self._stopwatch.words())
 
     def _show_answer(self, answer: Failed | Finished[Any] | None, *, cancelled: bool) -> None:
         if isinstance(answer, Failed):
@@ -454,7 +468,8 @@ class FineTune(JobDock):
         if self._saving is not None:
             return "Cancelled; nothing was saved."
         if self._panel.curves.points:
-            return "Cancelled. The finished epochs are kept: Resume goes on from there."
+            self.keep_best.visible = True
+            return "Cancelled. Resume continues after the last finished epoch."
         return "Cancelled; nothing was changed."
 
     def _show_trained(self, trained: Trained) -> None:
