@@ -32,6 +32,7 @@ LARGE_MASK = 2**26
 _QUICK_SAMPLE = 250_000
 _BATCH_PIXELS = 2**18  # on a CPU, where larger passes gain nothing
 _MOST_TILES = 16  # a pass
+_FAR_BEYOND = 4  # times the range from black to white; a nucleus alone in a dark image lies there, and so do hot pixels
 
 
 @dataclass(frozen=True)
@@ -190,13 +191,19 @@ def make_plan(
     first = 0
     if (scaling := statistics) is None:
         scaling, first = _first_statistics(card, image, rule, grid)
-    notes = []
+    notes = list(image.notes)
     if first:
         notes.append(f"The first {first} plane(s) have no finite pixel; planes without any are taken as background")
     if scaling.nonfinite > 0:
         notes.append(f"{scaling.nonfinite:.1%} of the pixels are NaN or infinite; they are taken as background")
-    if (scaling.high <= scaling.low).all():
-        notes.append("The image is constant; there is nothing to find in it")
+    if scaling.constant:
+        what = "The image" if prod(image.loop_shape) == 1 else "The first plane"
+        notes.append(f"{what} is constant; there is nothing to find in it")
+    if scaling.clipped > _FAR_BEYOND:
+        notes.append(
+            f"A few pixels lie far outside the range of all others (up to {scaling.clipped:.0f} times it) and are clipped; if "
+            "they are what you look for, crop the image around them"
+        )
     if not resize:
         notes.append(_pixel_size_note(card, image, grid, zoom))
     if choice:
