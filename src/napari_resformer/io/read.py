@@ -35,12 +35,24 @@ def read_image(path: str | Path, axes: str | None = None, pixel_size: PixelSize 
     needed_channels : int
         Channels that a model cannot do without, for files that do not name their axes; 0 where nobody said.
 
+    Returns
+    -------
+    Image
+        With its axes, and with pixel size and channel names where the file tells them.
+
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
         If the format is unknown, the file is damaged, or its axes are ambiguous.
+
+    Examples
+    --------
+    >>> import napari_resformer as nr
+    >>> image = nr.read_image("cells.tif")
+    >>> image.axes, image.data.shape, image.pixel_size
+    ('YX', (64, 80), (0.5, 0.5))
     """
     path = Path(path)
     if not path.exists():
