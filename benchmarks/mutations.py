@@ -30,6 +30,8 @@ import numpy as np
 
 LIMIT_BYTES = 8 * 2**30
 LIMIT_SECONDS = 10.0
+HANGS_SECONDS = 60.0
+"""On the clock; seconds are those of the processor, so that other programs do not count."""
 EXPECTED = ("ValueError", "TypeError", "OSError", "MemoryError")
 NONSENSE = (
     b"-1",
@@ -266,9 +268,10 @@ def work() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
     out, sys.stdout = sys.stdout, io.StringIO()
     model = load_model(sys.argv[2])
+    answer(Path(sys.argv[2]).with_name("gray.npy"), model)  # what is imported on the way takes no file's time
     print("ready", file=out, flush=True)
     for line in sys.stdin:
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             told = {"kind": "result", "text": answer(Path(line.strip()), model)}
         except Exception as error:  # noqa: BLE001 - which kind it is, is the question
@@ -276,7 +279,7 @@ def work() -> None:
             told = {"kind": "sentence" if expected else type(error).__name__, "text": str(error)}
             if not told["text"].strip():
                 told["kind"] = f"no words ({type(error).__name__})"
-        print(json.dumps(told | {"seconds": time.perf_counter() - begin}), file=out, flush=True)
+        print(json.dumps(told | {"seconds": time.process_time() - begin}), file=out, flush=True)
 
 
 class Worker:
@@ -296,10 +299,10 @@ class Worker:
         self._process.stdin.write(f"{path}\n")
         self._process.stdin.flush()
         try:
-            line = self._lines.get(timeout=LIMIT_SECONDS + 5)
+            line = self._lines.get(timeout=HANGS_SECONDS)
         except queue.Empty:
             self.close()
-            return {"kind": "too slow", "text": "", "seconds": LIMIT_SECONDS + 5}
+            return {"kind": "too slow", "text": "", "seconds": HANGS_SECONDS}
         if not line:
             return {"kind": f"died ({self._process.wait()})", "text": "", "seconds": 0.0}
         told: dict[str, Any] = json.loads(line)

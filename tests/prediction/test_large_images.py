@@ -13,6 +13,7 @@ import dask.array
 import numpy as np
 import pytest
 import zarr
+from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 
 import napari_resformer as nr
 from napari_resformer.events import Finished, MaskOpened, Progress
@@ -38,8 +39,6 @@ def save_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def smooth(shape: tuple[int, ...], seed: int = 5) -> np.ndarray:
     """Return structures some pixels wide, that a change of the pixel size does not wipe out."""
-    from scipy.ndimage import gaussian_filter
-
     values = gaussian_filter(np.random.default_rng(seed).normal(size=shape), (4,) * 2 + (0,) * (len(shape) - 2))
     return ((values - values.min()) / np.ptp(values) * 4000).astype(np.uint16)
 
@@ -68,7 +67,12 @@ def test_the_network_sees_the_models_pixel_size(micron_model) -> None:
     result = nr.predict(micron_model, fine, pixel_size=0.5, device="cpu")
     assert result.mask.shape == (240, 280)
     assert len(np.unique(expected.mask)) > 1
-    assert (result.mask[::2, ::2] != expected.mask).mean() < 0.08  # the borders between classes lie within the pixels
+    # Borders between classes may move by a pixel; how long they are depends on the random weights, which differ with torch.
+    inside = maximum_filter(expected.mask, 3) == minimum_filter(expected.mask, 3)
+    different = result.mask[::2, ::2] != expected.mask
+    assert inside.mean() > 0.1
+    assert different[inside].mean() < 0.002
+    assert different.mean() < 0.15
     np.testing.assert_allclose(result.scores, expected.scores, atol=0.02)
     elsewise = nr.predict(micron_model, fine, device="cpu")  # unknown: taken to be equal
     assert (elsewise.mask != result.mask).mean() > 0.1

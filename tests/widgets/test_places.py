@@ -456,10 +456,10 @@ def test_what_is_painted_over_another_widgets_result_is_kept(qtbot: Any, make_wi
     two.run.native.click()
     qtbot.waitUntil(slow_job.started.is_set, timeout=60_000)
     with pytest.MonkeyPatch.context() as patch:
-        from napari_resformer.prediction import job
+        from napari_resformer.prediction import predictor
 
-        patch.setattr(job, "run_plan", type(slow_job)())
-        job.run_plan.go_on.set()
+        patch.setattr(predictor, "run_plan", type(slow_job)())
+        predictor.run_plan.go_on.set()
         run(one)
     result = viewer.layers[-1]
     result.paint((20, 20), 7)

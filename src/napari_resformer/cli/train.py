@@ -122,7 +122,8 @@ def _show_training(events: Iterator[SessionEvent], options: argparse.Namespace, 
 
     from napari_resformer.events import EpochDone, Finished, Notice, Progress, StepDone, TrainingStarted
 
-    resumable = "nothing half-written was left; resume with --resume"
+    best = options.output.with_suffix(".run") / "best.safetensors"
+    resumable = f"nothing half-written was left; resume with --resume (the best model so far is {best})"
     with contextlib.closing(events), tqdm(file=sys.stderr, leave=False, disable=is_follower(options)) as bar:  # type: ignore[type-var]
         for event in events:
             if isinstance(event, StepDone):

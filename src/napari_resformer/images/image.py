@@ -222,7 +222,9 @@ class Plane:
         except (ValueError, TypeError, OSError, MemoryError):
             raise
         except Exception as error:  # decoders raise errors of their own, zlib's for instance
-            raise ValueError(f"the pixels of {self.where} cannot be read: {str(error) or type(error).__name__}") from error
+            raise ValueError(
+                f"the pixels of {self.where} are damaged ({str(error) or type(error).__name__}); copy the file again"
+            ) from error
         kept = [axis for axis in image.axes if axis in "CYX"]
         if "C" not in kept:
             part, kept = part[np.newaxis], ["C", *kept]

@@ -64,6 +64,11 @@ def as_shown(found: Found) -> Shown:
     return Shown(tuple(map(in_memory, levels)), axes, place if colour else None, notes)
 
 
+def to_colours(part: NDArray[Any], samples: Samples) -> NDArray[Any]:
+    """Turn stored samples (..., samples), or (...) where a pixel has one, into what is shown; transparency is not among them."""
+    return _COLOURS[samples.kind](part, samples)
+
+
 def _transparency(pixels: Any, axis: int) -> tuple[bool, tuple[str, ...]]:
     """Return whether transparent pixels are to be hidden, and what to say of them; of unread pixels it is not known."""
     if not is_read(pixels):
@@ -85,7 +90,7 @@ def _convert(samples: Samples, hides: bool, part: NDArray[Any]) -> NDArray[Any]:
         if samples.alpha:
             alpha, part = part[..., -1], part[..., :-1]
         part = part[..., 0] if part.shape[-1] == 1 else part
-    shown = _COLOURS[samples.kind](part, samples)
+    shown = to_colours(part, samples)
     if hides and alpha is not None:
         shown = shown.astype(np.promote_types(shown.dtype, np.float32))
         shown[alpha == 0] = np.nan

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from napari_resformer.devices import free_memory
 
+
+class UnreadableError(ValueError):
+    """What is wrong with a file, in words for its user; what decoders say is for programmers."""
+
+
 _SLACK = 2**16
 """Bytes that are not worth a refusal."""
 
@@ -24,11 +29,13 @@ def check_claim(claimed: int, held: int, most: float, what: str) -> None:
 
     Raises
     ------
-    ValueError
+    UnreadableError
         If the claim cannot be true.
     """
     if claimed > held * most + _SLACK:
-        raise ValueError(f"it announces {what}, which its {held} bytes cannot hold; it is damaged or was cut off: copy it again")
+        raise UnreadableError(
+            f"it announces {what}, which its {held} bytes cannot hold; it is damaged or was cut off: copy it again"
+        )
 
 
 def has_memory(needed: int) -> bool:
@@ -42,12 +49,12 @@ def check_memory(needed: int, what: str) -> None:
 
     Raises
     ------
-    ValueError
+    UnreadableError
         If memory is short.
     """
     free = free_memory("cpu")
     if free is not None and needed > free:
-        raise ValueError(
+        raise UnreadableError(
             f"{what} need {needed / 2**30:.1f} GB of memory, {free / 2**30:.1f} GB are free; save it as a tiled TIFF or an "
             "OME-Zarr, which are read in parts"
         )

@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_resformer.images.lazy import LazyArray, Place
 
 _SWAPPED = (5, 6, 7, 8)  # rows are stored as columns
 _ROWS_REVERSED = (3, 4, 7, 8)  # of what is shown, once rows are rows
 _COLUMNS_REVERSED = (2, 3, 6, 7)
 
 
-class Lazy:
-    """An array whose pixels are made of another one's, part by part."""
-
-    shape: tuple[int, ...]
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self.shape)
-
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        keys = list(key if isinstance(key, tuple) else (key,))
-        if Ellipsis in keys:
-            place = keys.index(Ellipsis)
-            keys[place : place + 1] = [slice(None)] * (self.ndim - len(keys) + 1)
-        return self.read(keys + [slice(None)] * (self.ndim - len(keys)))
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        whole = self[...]
-        return whole if dtype is None else whole.astype(dtype, copy=False)
-
-    def read(self, keys: list[Any]) -> NDArray[Any]:
-        """Read a part, by one slice (with a positive step) or whole number a dimension."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Converted(Lazy):
+class Converted(LazyArray):
     """An array whose samples are converted.
 
     Parameters
@@ -59,45 +33,35 @@ class Converted(Lazy):
         Of what comes out.
     """
 
-    source: Any
-    axis: int | None
-    samples: int
-    convert: Callable[[NDArray[Any]], NDArray[Any]]
-    dtype: np.dtype[Any]
+    def __init__(
+        self, source: Any, axis: int | None, samples: int, convert: Callable[[NDArray[Any]], NDArray[Any]], dtype: np.dtype[Any]
+    ) -> None:
+        shape = [int(size) for size in source.shape]
+        self.sample_place = len(shape) if axis is None else axis
+        if axis is not None:
+            del shape[axis]
+        if samples:
+            shape.insert(self.sample_place, samples)
+        super().__init__(shape, dtype)
+        self.source, self.axis, self.samples, self.convert = source, axis, samples, convert
 
-    @property
-    def sample_place(self) -> int:
-        """The dimension of the samples that come out."""
-        return len(self.source.shape) if self.axis is None else self.axis
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """Length of each dimension."""
-        shape = [int(size) for size in self.source.shape]
-        if self.axis is not None:
-            del shape[self.axis]
-        if self.samples:
-            shape.insert(self.sample_place, self.samples)
-        return tuple(shape)
-
-    def read(self, keys: list[Any]) -> NDArray[Any]:
-        """Read a part."""
+    def _read(self, place: Place) -> Any:
+        keys = list(place)
         wanted = keys.pop(self.sample_place) if self.samples else slice(None)
         ranges = [isinstance(key, slice) for key in keys]
-        place = sum(ranges if self.axis is None else ranges[: self.axis])
+        at = sum(ranges if self.axis is None else ranges[: self.axis])
         if self.axis is None:
             part = self.convert(np.asarray(self.source[tuple(keys)]))
         else:
             keys.insert(self.axis, slice(None))
-            part = self.convert(np.moveaxis(np.asarray(self.source[tuple(keys)]), place, -1))
+            part = self.convert(np.moveaxis(np.asarray(self.source[tuple(keys)]), at, -1))
         if not self.samples:
             return part
         part = part[..., wanted]
-        return np.moveaxis(part, -1, place) if isinstance(wanted, slice) else part
+        return np.moveaxis(part, -1, at) if isinstance(wanted, slice) else part
 
 
-@dataclass(frozen=True)
-class Turned(Lazy):
+class Turned(LazyArray):
     """An array that is turned and mirrored.
 
     Parameters
@@ -110,48 +74,31 @@ class Turned(Lazy):
         The dimensions of rows and columns, of the source and of what comes out alike.
     """
 
-    source: Any
-    orientation: int
-    y: int
-    x: int
+    def __init__(self, source: Any, orientation: int, y: int, x: int) -> None:
+        shape = [int(size) for size in source.shape]
+        self.swapped = orientation in _SWAPPED
+        if self.swapped:
+            shape[y], shape[x] = shape[x], shape[y]
+        super().__init__(shape, source.dtype)
+        self.source, self.y, self.x = source, y, x
+        self.is_reversed = {y: orientation in _ROWS_REVERSED, x: orientation in _COLUMNS_REVERSED}
 
-    @property
-    def dtype(self) -> Any:
-        """Type of the pixels."""
-        return self.source.dtype
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """Length of each dimension."""
-        shape = [int(size) for size in self.source.shape]
-        if self.orientation in _SWAPPED:
-            shape[self.y], shape[self.x] = shape[self.x], shape[self.y]
-        return tuple(shape)
-
-    def read(self, keys: list[Any]) -> NDArray[Any]:
-        """Read a part."""
-        shape, plane = self.shape, (self.y, self.x)
-        last = [isinstance(key, slice) or 0 for key in keys]  # single rows and columns are read as ranges of one
-        stored = list(keys)
-        steps = {}
-        for dimension, reversed_ in zip(plane, (_ROWS_REVERSED, _COLUMNS_REVERSED), strict=True):
-            key, size = keys[dimension], shape[dimension]
-            key = key if isinstance(key, slice) else slice(int(key), int(key) + 1)
-            start, stop, steps[dimension] = key.indices(size)
-            if self.orientation in reversed_:
-                start, stop = size - max(stop, start), size - start
-            swapped = self.orientation in _SWAPPED
-            stored[self.y + self.x - dimension if swapped else dimension] = slice(start, max(stop, start))
+    def _read(self, place: Place) -> Any:
+        stored, steps = list(place), [1] * self.ndim
+        for dimension, is_reversed in self.is_reversed.items():
+            key, size = place[dimension], self.shape[dimension]
+            wanted = key if isinstance(key, slice) else slice(key, key + 1, 1)  # single rows are read as ranges of one
+            steps[dimension] = wanted.step
+            start, stop = (size - wanted.stop, size - wanted.start) if is_reversed else (wanted.start, wanted.stop)
+            stored[self.y + self.x - dimension if self.swapped else dimension] = slice(start, stop)
         part = np.asarray(self.source[tuple(stored)])
-        ranges = [place for place in range(self.ndim) if isinstance(stored[place], slice)]
-        y, x = (ranges.index(dimension) for dimension in plane)
-        if self.orientation in _SWAPPED:
-            part = part.swapaxes(y, x)
-        for place, reversed_ in ((y, _ROWS_REVERSED), (x, _COLUMNS_REVERSED)):
-            part = np.flip(part, place) if self.orientation in reversed_ else part
-        steps = {ranges.index(dimension): step for dimension, step in steps.items()}
-        part = part[tuple(slice(None, None, steps.get(place)) for place in range(part.ndim))]
-        return part[tuple(slice(None) if last[place] else 0 for place in ranges)]
+        ranges = [dimension for dimension in range(self.ndim) if isinstance(stored[dimension], slice)]
+        if self.swapped:
+            part = part.swapaxes(ranges.index(self.y), ranges.index(self.x))
+        for dimension, is_reversed in self.is_reversed.items():
+            part = np.flip(part, ranges.index(dimension)) if is_reversed else part
+        part = part[tuple(slice(None, None, steps[dimension]) for dimension in ranges)]
+        return part[tuple(slice(None) if isinstance(place[dimension], slice) else 0 for dimension in ranges)]
 
 
 def turned(pixels: Any, orientation: int, y: int, x: int) -> Any:

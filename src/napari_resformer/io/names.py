@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari_resformer.io.judge import UnreadableError
+
 ALL = "all"
 
 TIFF = frozenset(
@@ -65,12 +67,12 @@ def pick(name: str, images: Sequence[str], chosen: int | None, default: int = 0)
 
     Raises
     ------
-    ValueError
+    UnreadableError
         If the file has no image of the number that was asked for.
     """
     if chosen is not None:
         if chosen >= len(images):
-            raise ValueError(f"it has no image {chosen}; its images are {_listed(images)}")
+            raise UnreadableError(f"it has no image {chosen}; its images are {_listed(images)}")
         return chosen, ()
     if len(images) < 2:
         return default, ()

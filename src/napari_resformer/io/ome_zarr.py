@@ -11,6 +11,7 @@ from typing import Any
 from napari_resformer.images.axes import AXES
 from napari_resformer.images.place import Place
 from napari_resformer.images.units import micrometres
+from napari_resformer.io.judge import UnreadableError
 from napari_resformer.io.metadata import Found
 from napari_resformer.io.names import pick
 from napari_resformer.io.numbers import number, positive
@@ -74,7 +75,7 @@ def read_zarr(path: Path, chosen: int | None = None) -> Found:
             return Found((node,), _dimension_names(node), notes=_judge(node, path))
         images = list(_images(node))
         if not images:
-            raise ValueError(_no_image(node, path))
+            raise UnreadableError(_no_image(node, path))
         which, notes = pick(path.name, [image.name for image in images], chosen)
         one = images[which]
         group = node[one.group] if one.group else node
@@ -86,7 +87,7 @@ def _told(node: Any) -> Mapping[str, Any]:
     """Return what OME-Zarr says of a group: under a name of its own from 0.5 on."""
     told = node.attrs.get("ome", node.attrs)
     if not isinstance(told, Mapping):
-        raise ValueError(f"its OME metadata are {type(told).__name__}, where names and values are needed")
+        raise UnreadableError(f"its OME metadata are {type(told).__name__}, where names and values are needed")
     return told
 
 
@@ -95,7 +96,7 @@ def _images(node: Any) -> Iterator[_Listed]:
     told = _told(node)
     if scales := told.get("multiscales"):
         if not isinstance(scales, list):
-            raise ValueError("its multiscales are no list")
+            raise UnreadableError("its multiscales are no list")
         yield from (_Listed(str(scale.get("name") or f"image {place}"), "", place) for place, scale in enumerate(scales))
     elif isinstance(plate := told.get("plate"), Mapping):
         for well in plate.get("wells", []):
@@ -166,7 +167,7 @@ def _levels(group: Any, datasets: Any, path: Path) -> tuple[list[tuple[dict[str,
         else:
             lost.append(f"{name} (no array, or of other dimensions)")
     if not there:
-        raise ValueError(f"none of its levels can be read: {', '.join(lost) or 'it lists none'}")
+        raise UnreadableError(f"none of its levels can be read: {', '.join(lost) or 'it lists none'}")
     notes = (f"of its resolution levels, {', '.join(lost)} cannot be read; the copy may be incomplete",) if lost else ()
     return there, (*notes, *_judge(there[0][1], path / str(there[0][0]["path"])))
 
@@ -235,7 +236,9 @@ def _judge(array: Any, path: Path) -> tuple[str, ...]:
         if there >= wanted:
             return ()
     if is_large and there < chunks * _LEAST_SHARE:
-        raise ValueError(f"it announces {' × '.join(map(str, array.shape))} values, but {there} of its {chunks} chunks are there")
+        raise UnreadableError(
+            f"it announces {' × '.join(map(str, array.shape))} values, but {there} of its {chunks} chunks are there"
+        )
     if chunks > _COUNTED:
         return ()
     return (

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_resformer.io.judge import check_claim, check_memory
+from napari_resformer.io.judge import UnreadableError, check_claim, check_memory
 from napari_resformer.io.lazy import turned
 from napari_resformer.io.metadata import Found, Samples
 from napari_resformer.io.names import pick
@@ -23,6 +23,11 @@ _MOVIES = {"GIF", "PNG", "WEBP"}
 
 _MOST = {"PNG": 1040.0, "JPEG": 6200.0, "GIF": 3000.0, "BMP": 256.0}
 """Bytes of pixels that a byte of the file can become at most; WebP has no such bound, and a side of 16383 pixels at most."""
+
+_PNG_COLOURS = (0, 2, 4, 6)
+"""Kinds of PNG without a palette: libpng makes colours of the indices of one."""
+
+_WEBP_HEAD = 2**16  # bytes in which a lossless picture says that it is one
 
 _TIMES_IN_MEMORY = 2  # as decoded, and as an array
 
@@ -43,27 +48,46 @@ def read_picture(path: Path, chosen: int | None = None) -> Found:
     pick(path.name, ["its picture"], chosen)
     with path.open("rb") as file:
         head = file.read(32)
-        file.seek(0)
-        with hearing_warnings() as heard:
-            picture = _open(file, head)
-            orientation, notes = _orientation(picture)
-        kind = _format(head) or ""
-        frames = int(getattr(picture, "n_frames", 1))
-        _judge(picture, kind, frames if kind in _MOVIES else 1, path.stat().st_size)
-        if kind in _MOVIES and frames > 1:
-            values, samples, said = _movie(picture, frames)
-            notes += said
-        else:
-            values, samples = _still(picture, path, head)
-            if frames > 1:
-                notes += (f"the file also holds {frames - 1} further picture(s), previews for instance; the first is read",)
+        try:
+            return _read(path, file, head)
+        except SyntaxError:  # a block beside the pixels may be damaged
+            if _format(head) != "PNG" or head[25] not in _PNG_COLOURS:
+                raise
+    width, height = (int.from_bytes(head[start : start + 4], "big") for start in (16, 20))
+    check_claim(width * height, path.stat().st_size, _MOST["PNG"], f"{width} × {height} pixels")
+    values, samples = _by_libpng(path)
+    said = "a block beside its pixels is damaged and was ignored, and with it what it may say of orientation and frames"
+    return _found(values, replace(samples, bits=head[24]), 1, (said,))
+
+
+def _read(path: Path, file: IO[bytes], head: bytes) -> Found:
+    """Describe a picture as Pillow reads it."""
+    file.seek(0)
+    with hearing_warnings() as heard:
+        picture = _open(file, head)
+        orientation, notes = _orientation(picture)
+    kind = _format(head) or ""
+    frames = int(getattr(picture, "n_frames", 1))
+    _judge(picture, kind, frames if kind in _MOVIES else 1, path.stat().st_size)
+    if kind in _MOVIES and frames > 1:
+        values, samples, said = _movie(picture, frames)
+        notes += said
+    else:
+        values, samples = _still(picture, path, head)
+        if frames > 1:
+            notes += (f"the file also holds {frames - 1} further picture(s), previews for instance; the first is read",)
     bits = head[24] if kind == "PNG" else 1 if picture.mode == "1" else 8
-    samples = replace(samples, bits=bits, lossy=kind == "JPEG" or (kind == "WEBP" and head[12:16] != b"VP8L"))
-    if samples.kind == "gray" and bits in (2, 4):
-        values = values // (255 // (2**bits - 1))  # they were spread over 8 bits
+    lossy = kind == "JPEG" or (kind == "WEBP" and b"VP8L" not in path.read_bytes()[:_WEBP_HEAD])
+    return _found(values, replace(samples, bits=bits, lossy=lossy), orientation, (*notes, *heard))
+
+
+def _found(values: NDArray[Any], samples: Samples, orientation: int, notes: tuple[str, ...]) -> Found:
+    most = 2**samples.bits - 1
+    if samples.kind == "gray" and samples.bits < 8 and values.dtype != bool:
+        values = values // (255 // most)  # they were spread over 8 bits
     y = 1 if values.ndim - (samples.axis is not None) == 3 else 0
     axes = "T" * y + "YX" + ("C" if samples.axis is not None else "")
-    return Found((turned(values, orientation, y, y + 1),), axes, samples=samples, notes=(*notes, *heard))
+    return Found((turned(values, orientation, y, y + 1),), axes, samples=samples, notes=notes)
 
 
 def _format(head: bytes) -> str | None:
@@ -86,7 +110,9 @@ def _open(file: IO[bytes], head: bytes) -> Any:
     }  # fmt: skip
     maker = makers.get(_format(head))
     if maker is None:
-        raise ValueError("it is no PNG, JPEG, GIF, BMP or WebP file, whatever its name says; save it as one of these, or as TIFF")
+        raise UnreadableError(
+            "it is no PNG, JPEG, GIF, BMP or WebP file, whatever its name says; save it as one of these, or as TIFF"
+        )
     return maker(file)
 
 
@@ -112,10 +138,7 @@ def _orientation(picture: Any) -> tuple[int, tuple[str, ...]]:
 def _still(picture: Any, path: Path, head: bytes) -> tuple[NDArray[Any], Samples]:
     """Return the pixels of a picture of one frame."""
     if head.startswith(b"\x89PNG") and head[24] == 16 and picture.mode not in _GRAY:  # Pillow makes 8 bits of it
-        from imagecodecs import png_decode
-
-        values = png_decode(path.read_bytes())
-        return values, Samples("gray" if values.shape[-1] == 2 else "rgb", 2, alpha=values.shape[-1] in (2, 4))
+        return _by_libpng(path)
     clear = picture.info.get("transparency")
     if picture.mode == "P":
         return _indexed(picture, clear)
@@ -128,6 +151,16 @@ def _still(picture: Any, path: Path, head: bytes) -> tuple[NDArray[Any], Samples
     if picture.mode == "RGB" and clear is not None:
         return _with_alpha(values, clear), Samples("rgb", 2, alpha=True)
     return values, Samples("gray" if picture.mode == "LA" else "rgb", 2, alpha=picture.mode in ("LA", "RGBA"))
+
+
+def _by_libpng(path: Path) -> tuple[NDArray[Any], Samples]:
+    """Return the pixels of a PNG in all their bits, whatever else is in the file."""
+    from imagecodecs import png_decode
+
+    values = png_decode(path.read_bytes())
+    if values.ndim == 2:
+        return values, Samples()
+    return values, Samples("gray" if values.shape[-1] == 2 else "rgb", 2, alpha=values.shape[-1] in (2, 4))
 
 
 def _indexed(picture: Any, clear: Any) -> tuple[NDArray[Any], Samples]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_resformer.io.colour import to_colours
 from napari_resformer.io.read import find_pixels
 
 
@@ -78,8 +79,8 @@ def read_pixels(path: str | Path) -> RawPixels:
             values = values.take(0, axis)
             axes = axes and axes[:axis] + axes[axis + 1 :]
     kind = samples.kind
-    if kind not in ("gray", "palette", "channels"):
-        kind = "rgb"
+    if kind not in ("gray", "palette", "channels", "rgb"):
+        values, kind = np.moveaxis(to_colours(np.moveaxis(values, axis or 0, -1), samples), -1, axis or 0), "rgb"
     return RawPixels(
         values, axes, kind, samples.bits, samples.palette, alpha, samples.white_is_zero, samples.lossy, found.notes
     )  # fmt: skip

@@ -12,6 +12,7 @@ import numpy as np
 from napari_resformer.images.axes import check_axes, explained_axes
 from napari_resformer.images.image import Image, PixelSize, from_array
 from napari_resformer.io.colour import as_shown
+from napari_resformer.io.judge import UnreadableError
 from napari_resformer.io.metadata import Found
 from napari_resformer.io.names import ALL, FORMATS, PICTURES, SUFFIXES, TIFF, image_stem, pick, split_choice
 from napari_resformer.io.ome_zarr import is_zarr, read_zarr
@@ -91,9 +92,13 @@ def _opened(path: str | Path, make: Callable[[Found], Made]) -> tuple[Found, Mad
         raise MemoryError(
             f"{name} does not fit into memory; save it as a tiled TIFF or an OME-Zarr, which are read in parts"
         ) from error
+    except UnreadableError as error:
+        raise ValueError(f"{name} cannot be read as an image: {error}") from error
+    except PermissionError:
+        raise
     except Exception as error:  # a damaged file makes its decoder raise anything, zlib's own errors among them
         said = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{name} cannot be read as an image: {said}") from error
+        raise ValueError(f"{name} cannot be read as an image: it is damaged or was cut off ({said}); copy it again") from error
 
 
 def _reader(path: Path) -> Reader:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_resformer.images.axes import AXES
+from napari_resformer.io.judge import UnreadableError
 from napari_resformer.io.lazy import turned
 from napari_resformer.io.metadata import Found
 from napari_resformer.io.names import pick
@@ -91,6 +92,8 @@ def _open(path: Path) -> _Opened:
             except (ValueError, KeyError, SyntaxError, OSError) as error:
                 notes.append(f"its OME-XML is damaged and was ignored ({error})")
                 options = {"is_ome": False}
+        elif "<OME " in str(getattr(file.pages[0], "description", ""))[:1000]:
+            notes.append("its OME-XML is cut off and was ignored")
         if options:
             file.close()
             file = tifffile.TiffFile(path, **options)
@@ -116,7 +119,7 @@ def _ome(path: Path, file: Any) -> Ome:
 def _describe(path: Path, opened: _Opened, chosen: int | None) -> tuple[Found, Stack]:
     file, many = opened.file, opened.series
     if not many:
-        raise ValueError("it holds no image")
+        raise UnreadableError("it holds no image")
     plain = [number for number, one in enumerate(many) if not int(one.keyframe.subfiletype) & _HIDDEN]
     number, others = pick(path.name, [_words(one) for one in many], chosen, plain[0] if plain else 0)
     series = many[number]

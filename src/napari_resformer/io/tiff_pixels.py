@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_resformer.images.lazy import Window
-from napari_resformer.io.judge import check_claim, has_memory
+from napari_resformer.io.judge import UnreadableError, check_claim, has_memory
 from napari_resformer.io.lazy import is_read
 from napari_resformer.io.numbers import count
 
@@ -65,7 +65,7 @@ def stack_of(path: Path, file: Any, number: int, series: Any) -> Stack:
 
     Raises
     ------
-    ValueError
+    UnreadableError
         If the file cannot hold what it announces, or was cut off before the first plane ends.
     """
     held = int(file.filehandle.size)
@@ -104,7 +104,7 @@ def _whole(level: Any, held: int) -> int:
         if page is not None and _ends(page, held):
             continue
         if len(pages) == 1:
-            raise ValueError("it was cut off: it ends before its pixels do; copy it again")
+            raise UnreadableError("it was cut off: it ends before its pixels do; copy it again")
         return place * length // len(pages) if len(pages) >= length else 0
     return length
 
@@ -119,7 +119,7 @@ def _first(file: Any, number: int, level: Any, whole: int) -> Stack:
     """Return the first entries of an image of many pages."""
     length = int(level.shape[0])
     if not whole:
-        raise ValueError("it was cut off: it ends before its first plane does; copy it again")
+        raise UnreadableError("it was cut off: it ends before its first plane does; copy it again")
     note = f"the file was cut off or is damaged: {whole} of {length} planes ({level.axes[0]}) are whole, and are read"
     shape = (whole, *map(int, level.shape[1:]))
     if prod(shape) * level.dtype.itemsize <= LAZY_BYTES:
@@ -152,7 +152,7 @@ def _mapped(path: Path, file: Any, page: Any, offset: int, shape: tuple[int, ...
 def _cut_short(path: Path, file: Any, series: Any, held: int) -> Stack | None:
     """Return the planes that are left of a stack whose pixels lie in one piece, and whose end is missing."""
     page = series.keyframe
-    if series.kind not in ("generic", "uniform") or len(file.pages) != 1 or not page.is_contiguous or not page.dataoffsets:
+    if len(file.pages) != 1 or not page.is_contiguous or not page.dataoffsets:
         return None
     shape, axes = _announced(file, page)
     if not axes or page.compression != 1:

@@ -45,7 +45,7 @@ def samples_of(page: Any, axis: int | None, count: int, *, is_lut: bool) -> tupl
     if photometric == _PALETTE:
         palette = _palette(page)
         if palette is None or is_lut or np.dtype(page.dtype).kind != "u":
-            return plain, ("the file's color table is for display only; the values are read as they are stored",)
+            return plain, ("the file's colour table is for display only; the values are read as they are stored",)
         return Samples("palette", axis, palette, alpha, int(bits), lossy=lossy), ()
     if photometric == _WHITE_IS_ZERO:
         return Samples(plain.kind, axis, None, alpha, int(bits), white_is_zero=True, lossy=lossy), ()
@@ -64,9 +64,9 @@ def _coloured(page: Any, plain: Samples, count: int) -> tuple[Samples, tuple[str
         return plain, ("the file holds inks other than cyan, magenta, yellow and black; they are read as channels",)
     further = count - plain.alpha - _SAMPLES[photometric]
     if photometric in (_CIELAB, _ICCLAB) and plain.bits not in (8, 16):
-        return plain, ("L*a*b* colors are read as they are stored",)
+        return plain, ("L*a*b* colours are read as they are stored",)
     if further > 0 and (kind != "rgb" or count > 4):
-        return plain, (f"beside colors, a pixel has {further} further sample(s); all are read as channels",)
+        return plain, (f"beside colours, a pixel has {further} further sample(s); all are read as channels",)
     return Samples(kind, plain.axis, None, plain.alpha, plain.bits, lossy=plain.lossy), ()
 
 

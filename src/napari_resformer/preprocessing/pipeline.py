@@ -196,7 +196,7 @@ class PreparedPlane:
         return self.grid.nearest(mask)
 
     def _scaled(self, rows: slice, columns: slice) -> NDArray[np.float32]:
-        return self.scaling.apply(self._rule.apply(self._measured.read(rows, columns)))
+        return self.scaling.of_raw(self._measured.read(rows, columns), self._rule)
 
 
 @dataclass(frozen=True)

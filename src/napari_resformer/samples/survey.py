@@ -138,7 +138,7 @@ def iter_survey(samples: SampleSet) -> Iterator[Progress | Finished[Survey]]:
     facts = []
     for sample in samples.samples:
         facts.append(look_at(sample))
-        yield Progress(len(facts), len(samples.samples), "image checked")
+        yield Progress(len(facts), len(samples.samples), "checking image")
     yield Finished(Survey(tuple(facts)))
 
 

@@ -83,7 +83,7 @@ def _copied(image: Image, labels: Any, number: int, total: int) -> Generator[Pro
     copy = SparsePlanes(image.mask_shape, tuple(sorted((axes.index("Y"), axes.index("X")))))  # type: ignore[arg-type]
     for index in image.plane_indices():
         copy.put(index, np.asarray(labels[image.mask_index(index, slice(None), slice(None))]))
-        yield Progress(number, total, "layer copied")
+        yield Progress(number, total, "copying layer")
     return copy
 
 
