@@ -74,7 +74,7 @@ def measure(name: str, recipe: dict[str, Any], data: Path) -> dict[str, Any]:
 
 
 def _train(data: Path, settings: TrainSettings, run: RunFolder, name: str, start: Model | None) -> Model:
-    for event in train_samples(read_folder(data), settings, run, name=name, start=start, resume=True):
+    for event in train_samples(read_folder(data), settings, run, name=name, start=start, existing="resume"):
         if isinstance(event, EpochDone):
             print(
                 f"epoch {event.epoch}/{event.epochs} loss {event.training.loss:.4f} "

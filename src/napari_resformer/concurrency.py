@@ -85,3 +85,28 @@ class BackgroundWriter:
     def _settle(self, most: int) -> None:
         while len(self._waiting) > most:
             self._waiting.popleft().result()
+
+
+class DirectWriter:
+    """Does work at once, in the thread that asks for it; takes the place of :class:`BackgroundWriter` where there is little."""
+
+    def __init__(self) -> None:
+        self.failed = False
+        """Whether a piece of work raised."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def do(self, work: Callable[..., Any], *arguments: Any) -> None:
+        """Do a piece of work."""
+        try:
+            work(*arguments)
+        except BaseException:
+            self.failed = True
+            raise
+
+    def drain(self) -> None:
+        """Do nothing: all work is done."""

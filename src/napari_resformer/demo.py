@@ -85,7 +85,7 @@ def render_demo(model: Model, device: str, path: Path) -> PredictResult:
     path : Path
         The PNG to write; one that exists is replaced.
     """
-    from napari_resformer.prediction.job import predict
+    from napari_resformer.prediction.api import predict
 
     image = demo_image()
     result = predict(model, image, axes="YXC", device=device, zoom=ZOOMS.get(model.card.name))

@@ -48,12 +48,12 @@ def test_the_report_keeps_its_contract(truth, random_model, tmp_path, capsys) ->
     assert report["class"]["accuracy"] == 0.75
     assert np.sum(report["class"]["confusion"]) == 4
     assert report["class"]["classes"] == ["a", "b", "c"]
-    assert set(report["class"]) >= {"balanced_accuracy", "auroc", "sensitivity", "specificity"}
+    assert set(report["class"]) >= {"balanced_accuracy", "auroc", "sensitivity", "specificity", "ece", "nll"}
     assert report["intervals"]["class"]["accuracy"] == [0.5, 1.0]  # two groups of two: one with an error
     assert report["intervals"]["groups"] == 2
     assert main(arguments) == 1
     assert "--overwrite" in capsys.readouterr().err
-    assert nr.evaluate(random_model, truth, folds=[1], device="cpu")["n"] == 2
+    assert nr.evaluate(random_model, truth, folds=[1], device="cpu").n == 2
 
 
 def test_the_zoom_is_that_of_predict(truth, random_model, tmp_path, capsys) -> None:

@@ -15,7 +15,7 @@ import zarr
 import napari_resformer as nr
 from napari_resformer.cli import main
 from napari_resformer.images.units import micrometres
-from napari_resformer.io import tiff
+from napari_resformer.io import tiff_pixels
 from napari_resformer.io.read import read_image
 
 RNG = np.random.default_rng(0)
@@ -37,7 +37,8 @@ def write_ome_zarr(path: Path, array: np.ndarray, version: str, axes: str = "tcz
     datasets = []
     for level, step in enumerate((1, 2)):
         small = array[..., ::step, ::step]
-        group.create_array(str(level), data=small, chunks=(1,) * (array.ndim - 2) + (20, 20))
+        stored = group.create_array(str(level), shape=small.shape, dtype=small.dtype, chunks=(1,) * (array.ndim - 2) + (20, 20))
+        stored[...] = small
         scale = [{"t": 1.0, "c": 1.0, "z": 2000.0}.get(axis, pixel * step) for axis in axes]
         datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
     multiscales = {"multiscales": [{"axes": told, "datasets": datasets, "version": version}]}
@@ -172,7 +173,7 @@ def test_large_tiff_files_are_read_in_parts(random_model, tmp_path, monkeypatch,
         file.write(picture, subifds=1, photometric="rgb", compression=compression, **tiled)
         file.write(picture[::2, ::2], subfiletype=1, photometric="rgb", compression=compression, **tiled)
     whole = read_image(tmp_path / "a.tif")
-    monkeypatch.setattr(tiff, "LAZY_BYTES", 1000)
+    monkeypatch.setattr(tiff_pixels, "LAZY_BYTES", 1000)
     image = read_image(tmp_path / "a.tif")
     assert isinstance(image.data, np.memmap if compression is None else zarr.Array)
     assert image.axes == "YXC"
@@ -228,7 +229,7 @@ def test_a_large_mask_goes_through_a_store(tmp_path: Path, model: str, monkeypat
 
 
 def test_resume_keeps_what_is_done(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
-    from napari_resformer.prediction import job
+    from napari_resformer.prediction import predictor
 
     paths = [tmp_path / name for name in ("a.npy", "b.npy", "c.zarr")]
     for path in paths[:2]:
@@ -237,7 +238,7 @@ def test_resume_keeps_what_is_done(tmp_path: Path, model: str, capsys: pytest.Ca
     arguments = [*paths, "--model", model, "--tile", 64]
     assert run(*arguments, "-o", tmp_path / "whole") == 0
 
-    real, tiles = job.run_plan, []
+    real, tiles = predictor.run_plan, []
 
     def cut_off(*rest: Any, **options: Any) -> Any:
         for event in real(*rest, **options):
@@ -246,9 +247,9 @@ def test_resume_keeps_what_is_done(tmp_path: Path, model: str, capsys: pytest.Ca
                 raise KeyboardInterrupt
             yield event
 
-    monkeypatch.setattr("napari_resformer.prediction.store.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("napari_resformer.prediction.resume.SAVE_SECONDS", 0.0)
     with monkeypatch.context() as patch:
-        patch.setattr(job, "run_plan", cut_off)
+        patch.setattr(predictor, "run_plan", cut_off)
         assert run(*arguments, "-o", tmp_path / "parts") == 130
     assert not (tmp_path / "parts" / "c_mask.tif").exists()
     before = (tmp_path / "parts" / "a_mask.tif").stat().st_mtime_ns
@@ -275,11 +276,11 @@ def test_resume_keeps_the_tile_that_nobody_chose(
         patch.setattr("napari_resformer.prediction.plan.DEFAULT_TILE", 64)
         if large:  # cut off once the mask is whole in its store
 
-            def cut_off(*_: Any) -> None:
+            def cut_off(*_: Any, **__: Any) -> None:
                 raise KeyboardInterrupt
 
             with monkeypatch.context() as inner:
-                inner.setattr("napari_resformer.io.write.write_mask", cut_off)
+                inner.setattr("napari_resformer.io.write.write_tiff", cut_off)
                 assert run(path, "--model", model, "-o", out) == 130
         else:
             assert run(path, "--model", model, "-o", out) == 0
@@ -313,7 +314,7 @@ def test_resume_drops_no_row_of_an_earlier_run(
     tmp_path: Path, model: str, random_model: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_resformer.model.file import Model
-    from napari_resformer.prediction import job
+    from napari_resformer.prediction import predictor
 
     paths = [tmp_path / f"{name}.npy" for name in "abcd"]
     for path in paths:
@@ -330,7 +331,7 @@ def test_resume_drops_no_row_of_an_earlier_run(
     whole = table(out)
     (out / "a_mask.tif").unlink()  # to be done anew, while b fails and the run is cut off before c
     np.save(b, np.full((70, 60), np.nan))
-    real = job.run_plan
+    real = predictor.run_plan
 
     def cut_off(model: Any, plan: Any, **rest: Any) -> Any:
         if plan.image.name == "c":
@@ -339,7 +340,7 @@ def test_resume_drops_no_row_of_an_earlier_run(
 
     (out / "c_mask.tif").unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(job, "run_plan", cut_off)
+        patch.setattr(predictor, "run_plan", cut_off)
         assert run(a, b, c, *options, "--resume") == 130
     assert table(out) == whole
 

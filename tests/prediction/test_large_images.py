@@ -13,6 +13,7 @@ import dask.array
 import numpy as np
 import pytest
 import zarr
+from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 
 import napari_resformer as nr
 from napari_resformer.events import Finished, MaskOpened, Progress
@@ -21,6 +22,7 @@ from napari_resformer.model.file import Model
 from napari_resformer.network import ResFormer
 from napari_resformer.prediction.fingerprint import fingerprint
 from napari_resformer.prediction.plan import HALO, make_plan
+from napari_resformer.preprocessing.normalise import measure
 from napari_resformer.preprocessing.resample import Grid
 
 
@@ -32,13 +34,11 @@ def micron_model(random_model) -> Model:
 
 @pytest.fixture
 def save_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_resformer.prediction.store.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("napari_resformer.prediction.resume.SAVE_SECONDS", 0.0)
 
 
 def smooth(shape: tuple[int, ...], seed: int = 5) -> np.ndarray:
     """Return structures some pixels wide, that a change of the pixel size does not wipe out."""
-    from scipy.ndimage import gaussian_filter
-
     values = gaussian_filter(np.random.default_rng(seed).normal(size=shape), (4,) * 2 + (0,) * (len(shape) - 2))
     return ((values - values.min()) / np.ptp(values) * 4000).astype(np.uint16)
 
@@ -67,7 +67,12 @@ def test_the_network_sees_the_models_pixel_size(micron_model) -> None:
     result = nr.predict(micron_model, fine, pixel_size=0.5, device="cpu")
     assert result.mask.shape == (240, 280)
     assert len(np.unique(expected.mask)) > 1
-    assert (result.mask[::2, ::2] != expected.mask).mean() < 0.08  # the borders between classes lie within the pixels
+    # Borders between classes may move by a pixel; how long they are depends on the random weights, which differ with torch.
+    inside = maximum_filter(expected.mask, 3) == minimum_filter(expected.mask, 3)
+    different = result.mask[::2, ::2] != expected.mask
+    assert inside.mean() > 0.1
+    assert different[inside].mean() < 0.002
+    assert different.mean() < 0.15
     np.testing.assert_allclose(result.scores, expected.scores, atol=0.02)
     elsewise = nr.predict(micron_model, fine, device="cpu")  # unknown: taken to be equal
     assert (elsewise.mask != result.mask).mean() > 0.1
@@ -105,22 +110,26 @@ def test_missing_pixels_do_not_spread_when_the_size_changes(micron_model) -> Non
     assert np.isfinite(result.scores).all()
 
 
-def test_resized_planes_are_those_of_training(random_model) -> None:
+@pytest.mark.parametrize("shape", [(230, 170), (60, 41), (96, 96)])
+def test_resized_planes_take_the_way_of_torch_there_and_back(random_model, shape: tuple[int, int]) -> None:
     import torch
-
-    from napari_resformer.preprocessing.channels import match_channels
-    from napari_resformer.preprocessing.geometry import fit, unfit
-    from napari_resformer.preprocessing.normalise import measure
+    from torch.nn.functional import interpolate, pad
 
     card = random_model.card.model_copy(update={"input_mode": "resize", "input_size": 96})
-    image = from_array(smooth((230, 170, 3)), "YXC")
-    result = nr.predict(Model(card, random_model.network), image, device="cpu")
-    rule, plane = match_channels(image, card.channels), image.plane()
-    pixels = measure(plane, rule, card.normalisation).apply(rule.apply(plane.read()))
+    image = from_array(smooth((*shape, 3)), "YXC")
+    result = nr.predict(Model(card, random_model.network), image, device="cpu", outputs=("mask", "probabilities"))
+    plane = image.plane()
+    rule = card.preprocessor.rule(image)
+    pixels = torch.from_numpy(measure(plane, rule, card.normalisation).apply(rule.apply(plane.read())))[None]
+    fitted = tuple(round(side * 96 / max(shape)) for side in shape)
+    seen = interpolate(pixels, size=fitted, mode="bilinear", antialias=True)
+    margins = (0, 96 - fitted[1], 0, 96 - fitted[0])
+    valid = pad(torch.ones(1, 1, *fitted), margins)
     with torch.inference_mode():
-        output = random_model.network(*fit(torch.from_numpy(pixels)[None], 96))
-        expected = unfit(output.mask_logits, (230, 170), 96)[0].argmax(0).numpy()
-    assert (result.mask != expected).mean() < 1e-3
+        output = random_model.network(pad(seen, margins, value=-1), valid)
+        logits = interpolate(output.mask_logits[..., : fitted[0], : fitted[1]], size=shape, mode="bilinear", antialias=True)
+    np.testing.assert_allclose(result.probabilities, torch.softmax(logits, 1)[0].numpy(), atol=1e-3)
+    assert (result.mask != logits[0].argmax(0).numpy()).mean() < 1e-3
     np.testing.assert_allclose(result.scores, torch.softmax(output.class_logits, 1)[0].numpy(), atol=1e-4)
 
 
@@ -166,7 +175,7 @@ def test_a_stored_mask_is_that_in_memory(micron_model, tmp_path, name: str, size
 
 
 def test_a_large_mask_is_a_pyramid(random_model, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_resformer.prediction.store._TOP_SIDE", 64)
+    monkeypatch.setattr("napari_resformer.io.ome_zarr_writer._TOP_SIDE", 64)
     image = from_array(smooth((211, 301)), "YX", pixel_size=(0.5, 0.25))
     result = nr.predict(random_model, image, tile=80, device="cpu", out=tmp_path / "mask.ome.zarr")
     group = zarr.open(tmp_path / "mask.ome.zarr", mode="r")
@@ -312,8 +321,8 @@ def test_two_runs_do_not_write_to_one_store(random_model, tmp_path) -> None:
 
 _KILLED = """
 import sys, zarr, napari_resformer as nr
-from napari_resformer.prediction import store
-store.SAVE_SECONDS = 0.0
+from napari_resformer.prediction import resume
+resume.SAVE_SECONDS = 0.0
 for event in nr.iter_predict(nr.load_model(sys.argv[1]), zarr.open(sys.argv[2], mode="r"), axes="YX", tile=64, device="cpu",
                              out=sys.argv[3], resume=True):
     print(type(event).__name__, getattr(event, "done", ""), flush=True)
@@ -348,6 +357,7 @@ def test_a_killed_run_loses_a_row_at_most(random_model, tmp_path) -> None:
 def test_a_run_that_was_killed_while_it_made_its_store_starts_again(random_model, tmp_path, left: str, resume: bool) -> None:
     image, out = smooth((300, 200)), tmp_path / "mask.ome.zarr"
     cancelled(nr.iter_predict(random_model, image, out=out, tile=64, device="cpu"), 1)
+    (out / ".resformer" / "record.npz").unlink()  # which is written last
     if left == "arrays":
         (out / "zarr.json").unlink()
     else:
@@ -435,12 +445,12 @@ def test_no_thread_outlives_its_job(random_model) -> None:
 
 
 def test_a_mask_that_cannot_be_written_is_told(random_model, tmp_path, monkeypatch) -> None:
-    from napari_resformer.prediction.store import MaskStore
+    from napari_resformer.prediction.outputs import Target
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(MaskStore, "write", full)
+    monkeypatch.setattr(Target, "write", full)
     with pytest.raises(OSError, match="No space left"):
         nr.predict(random_model, smooth((300, 300)), tile=64, device="cpu", out=tmp_path / "mask.zarr")
     assert not our_threads()

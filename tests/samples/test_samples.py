@@ -151,10 +151,10 @@ def test_masks_are_read_where_they_leave_no_doubt(tmp_path) -> None:
         found = Sample("x", tmp_path / name, tmp_path / name, None, "x").mask()
         np.testing.assert_array_equal(found, mask)
     for name, pixels, words in (
-        ("colour.png", np.dstack([mask, mask * 2, mask]), "in colour"),
+        ("colour.png", np.dstack([mask, mask * 2, mask[::-1]]), "in colour"),
         ("half.tif", mask * np.float32(0.5), "fractions"),
         ("below.tif", -mask.astype(np.int16), "negative"),
-        ("deep.tif", np.stack([mask] * 9), "one plane a file|axes"),
+        ("deep.tif", np.stack([mask] * 9), "9 planes|axes"),
     ):
         (tifffile if name.endswith("tif") else imageio).imwrite(tmp_path / name, pixels)
         with pytest.raises(ValueError, match=words):
@@ -245,13 +245,13 @@ def test_what_would_end_a_training_is_refused_before_it() -> None:
 
 
 def preflight(pairs, **settings):
-    return last(iter_preflight(samples_from_pairs(pairs, "mine"), TrainSettings(size=64, **settings)))
+    return last(iter_preflight(samples_from_pairs(pairs, "mine"), TrainSettings(crop_size=64, **settings)))
 
 
 def test_preflight_tells_what_there_is() -> None:
     found = preflight(several(number=40))
     text = "\n".join(found.facts)
-    for words in ("40 annotated", "40 of 40 have a mask", "one 20, two 20", "64x80 pixels, uint16", "validate"):
+    for words in ("40 annotated", "40 of 40 images have a mask", "one 20, two 20", "64x80 pixels, uint16", "for validation"):
         assert words in text
     assert not found.refusals
     assert not found.warnings
@@ -290,9 +290,9 @@ def test_going_on_from_a_model_keeps_what_it_has_learned_from_out_of_the_validat
     assert again.validation.samples == first.validation.samples
     assert again.card.training["learned_names"] == sorted(sample.name for sample in first.training.samples)
     nothing_new = "\n".join(last(iter_preflight(first.training, TrainSettings(), start=again.card)).warnings)
-    assert re.search(r"again has learned from [2-4] of the validation images, for instance im\d", nothing_new)
+    assert re.search(r"again was trained on [2-4] of the validation images, for instance im\d", nothing_new)
     something_new = "\n".join(last(iter_preflight(samples, TrainSettings(), start=again.card)).warnings)
-    assert "has learned from" not in something_new
+    assert "was trained on" not in something_new
 
 
 def test_planes_without_paint_teach_no_mask() -> None:
@@ -312,20 +312,20 @@ def test_planes_without_paint_teach_no_mask() -> None:
 
 def test_a_folder_with_odd_files_says_so(tmp_path) -> None:
     last(save_folder(samples_from_pairs(several(), "s"), tmp_path))
-    imageio.imwrite(tmp_path / "masks" / "im1_mask.png", np.zeros((64, 80), np.uint8))
+    imageio.imwrite(tmp_path / "masks" / "else.png", np.zeros((64, 80), np.uint8))
     imageio.imwrite(tmp_path / "images" / "new.png", np.zeros((64, 80), np.uint8))
-    found = last(iter_preflight(read_folder(tmp_path), TrainSettings(size=64)))
-    assert any("im1_mask.png" in text for text in found.warnings)
-    assert any("1 image(s) or plane(s) with neither" in text for text in found.facts)
+    found = last(iter_preflight(read_folder(tmp_path), TrainSettings(crop_size=64)))
+    assert any("else.png" in text for text in found.warnings)
+    assert any("1 image with neither" in text for text in found.facts)
     imageio.imwrite(tmp_path / "masks" / "new.png", np.zeros((8, 8), np.uint8))
-    found = last(iter_preflight(read_folder(tmp_path), TrainSettings(size=64)))
+    found = last(iter_preflight(read_folder(tmp_path), TrainSettings(crop_size=64)))
     assert "new.png: its mask is 8x8 pixels" in found.refusals[0]
     good = (tmp_path / "labels.csv").read_text(encoding="utf-8")
     for text, words in (
         (good + "gone.png,one,\n", r"gone\.png"),
         (good + "im1.tif,two,\n", "twice"),
-        (good.replace(",", ";"), "commas"),
-        (good.replace("one", "größer").encode("latin-1"), "UTF-8"),
+        (good.replace("filename", "sample"), "no column filename"),
+        (good.replace("im3.tif,", 'im3.tif,"'), "quote"),
     ):
         (tmp_path / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
         with pytest.raises(ValueError, match=words):

@@ -28,59 +28,34 @@ from napari_resformer.events import EpochDone, Finished, Notice, Snapshot, StepD
 from napari_resformer.images.image import from_array
 from napari_resformer.network import ResFormer, ResFormerConfig, ResFormerOutput
 from napari_resformer.preprocessing.normalise import Normalisation
+from napari_resformer.preprocessing.pipeline import Preprocessor
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.pairs import LayerPair, samples_from_pairs
 from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.samples.survey import Survey, look_at
-from napari_resformer.training.checkpoint import Checkpoint, save_checkpoint
+from napari_resformer.training.checkpoint import Checkpoint, LearnerState, ProgressState, save_checkpoint
 from napari_resformer.training.loader import Batch, PlaneReader, epoch_batches, epoch_order
 from napari_resformer.training.losses import MultiTaskLoss, class_weights
 from napari_resformer.training.plan import make_plan
+from napari_resformer.training.progress import ALIKE_SCORES
 from napari_resformer.training.run_folder import RunFolder
 from napari_resformer.training.settings import TrainSettings
-from napari_resformer.training.trainer import ALIKE_SCORES, train_samples
+from napari_resformer.training.trainer import train_samples
 from napari_resformer.training.transfer import start_from
-from napari_resformer.training.validation import Validator, held_out_metrics
 
 EPOCHS = 5
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return make_folder(tmp_path / "data")
-
-
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
+def unbroken(tmp_path_factory, make_folder):
     """The metrics of a run that nobody disturbed."""
     place = tmp_path_factory.mktemp("unbroken")
     run(make_folder(place / "data"), place / "run")
     return place / "run" / "metrics.csv"
 
 
-def make_folder(data):
-    generator = np.random.default_rng(0)
-    (data / "images").mkdir(parents=True)
-    (data / "masks").mkdir()
-    lines = ["filename,class,group"]
-    for number in range(12):
-        bright = number % 2
-        image = generator.integers(0, 30, (64, 64)).astype(np.uint8)
-        mask = np.zeros((64, 64), np.uint8)
-        top, left = generator.integers(4, 30, 2)
-        mask[top : top + 24, left : left + 24] = 1
-        image[mask > 0] = 220 if bright else 120
-        image[::8] = 255  # keeps the brightness statistics of both classes apart from the objects'
-        imageio.imwrite(data / "images" / f"i{number}.png", image)
-        if number != 3:
-            imageio.imwrite(data / "masks" / f"i{number}.png", mask)
-        lines.append(f'i{number}.png,"{("dunkel, ü", "bright")[bright]}",{number}')
-    (data / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
-    return data
-
-
 def run(folder, run_folder, **changes):
-    settings = {"epochs": EPOCHS, "size": 64, "batch": 4, "device": "cpu", "run_folder": run_folder}
+    settings = {"epochs": EPOCHS, "crop_size": 64, "batch_size": 4, "device": "cpu", "run_folder": run_folder}
     return list(nr.iter_train(folder, **settings | changes))
 
 
@@ -114,7 +89,7 @@ def test_a_run_learns_and_its_model_predicts(folder, tmp_path) -> None:
     assert set(card.image_classes) == {"bright", "dunkel, ü"}
     assert len(card.training["validation_names"]) == card.training["validation_images"] > 0
     path = events[-1].result.save(tmp_path / "m.safetensors")
-    report = nr.evaluate(nr.load_model(path), folder, device="cpu")
+    report = nr.evaluate(nr.load_model(path), folder, device="cpu").to_dict()
     assert report["n"] == 12
     assert report["mask"]["class 1"]["n"] == 11
     assert set(report["class"]) >= {
@@ -147,7 +122,7 @@ def test_the_run_folder_tells_what_happened(folder, tmp_path) -> None:
 
 
 def test_a_cancelled_run_goes_on_to_the_same_place(folder, tmp_path, unbroken) -> None:
-    job = nr.iter_train(folder, epochs=EPOCHS, size=64, batch=4, device="cpu", run_folder=tmp_path / "two")
+    job = nr.iter_train(folder, epochs=EPOCHS, crop_size=64, batch_size=4, device="cpu", run_folder=tmp_path / "two")
     for event in job:
         if isinstance(event, StepDone) and event.epoch == 2:
             job.close()  # in the middle of an epoch
@@ -182,12 +157,12 @@ def test_a_killed_run_goes_on_to_the_same_place(folder, tmp_path, unbroken, caps
     assert main(arguments) == 0
     np.testing.assert_allclose(figures(tmp_path / "two.run" / "metrics.csv"), figures(unbroken), rtol=1e-4)
     assert not list((tmp_path / "two.run").glob(".*.part"))
-    assert "goes on after epoch" in capsys.readouterr().err
+    assert "resuming the run" in capsys.readouterr().err
     before = output.read_bytes()
     assert main(arguments) == 0  # finished: left alone
     assert output.read_bytes() == before
     assert main([*arguments[:3], str(tmp_path / "new.safetensors"), *arguments[4:], "--epochs", "1"]) == 0
-    assert "starts from the beginning" in capsys.readouterr().err
+    assert "starting from the beginning" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Ctrl-C for a single process")
@@ -199,15 +174,15 @@ def test_ctrl_c_ends_a_run_after_its_step(folder, tmp_path) -> None:
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in told
-    assert b"nothing half-written was left; go on with --resume" in told
+    assert b"nothing half-written was left; resume with --resume" in told
     assert not output.exists()
     assert not list((tmp_path / "stopped.run").glob(".*.part"))
-    assert 1 <= RunFolder(tmp_path / "stopped.run").load().epoch < 50
+    assert 1 <= RunFolder(tmp_path / "stopped.run").load().progress.epoch < 50
 
 
 @pytest.mark.timeout(600)  # four processes load torch: slow on a busy machine
 def test_two_processes_train_as_one_stop_together_and_go_on(folder, tmp_path) -> None:
-    run(folder, tmp_path / "one", batch=10, epochs=8)
+    run(folder, tmp_path / "one", batch_size=10, epochs=8)
     output = tmp_path / "two.safetensors"
     arguments = command(folder, output, "--devices", "2", "--batch", "10", "--epochs", "8")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -233,14 +208,14 @@ def test_masks_may_number_objects(folder, tmp_path, capsys) -> None:
     model, report = tmp_path / "m.safetensors", tmp_path / "report.json"
     command = ["train", str(folder), "-o", str(model), "--epochs", "1", "--size", "64", "--device", "cpu"]
     assert main(command) == 1
-    assert "say that the values number objects" in capsys.readouterr().err
-    assert main([*command, "--object-numbers"]) == 0
+    assert "declare them instance labels" in capsys.readouterr().err
+    assert main([*command, "--instance-labels"]) == 0
     assert nr.load_model(model).card.mask_classes == ("class 1",)
     measure = ["evaluate", str(folder), "--model", str(model), "-o", str(report), "--device", "cpu"]
     assert main(measure) == 1
-    assert main([*measure, "--object-numbers"]) == 0
+    assert main([*measure, "--instance-labels"]) == 0
     assert report.read_text(encoding="utf-8") == json.dumps(
-        nr.evaluate(nr.load_model(model), folder, object_numbers=True, device="cpu"), indent=1, ensure_ascii=False
+        nr.evaluate(nr.load_model(model), folder, instance_labels=True, device="cpu").to_dict(), indent=1, ensure_ascii=False
     )
 
 
@@ -251,8 +226,9 @@ def test_what_cannot_be_trained_on_is_refused(folder, tmp_path) -> None:
     imageio.imwrite(folder / "masks" / "i3.png", np.eye(64, dtype=np.uint8)[..., None] * np.uint8([1, 2, 3]))
     with pytest.raises(ValueError, match="colour"):
         run(folder, tmp_path / "run")
+    imageio.imwrite(folder / "masks" / "i3.png", np.eye(64, dtype=np.uint8))
     with pytest.raises(ValueError, match="cannot be shared by 4 processes"):
-        next(train_samples(read_folder(folder), TrainSettings(batch=4), RunFolder(tmp_path), name="x", devices=4))
+        next(train_samples(read_folder(folder), TrainSettings(batch_size=4), RunFolder(tmp_path), name="x", devices=4))
     with (folder / "labels.csv").open("a") as file:
         file.write("\nnowhere.png,dark,9")
     with pytest.raises(ValueError, match="nowhere"):
@@ -261,7 +237,7 @@ def test_what_cannot_be_trained_on_is_refused(folder, tmp_path) -> None:
 
 def test_a_full_disk_leaves_the_earlier_files_whole(folder, tmp_path, monkeypatch) -> None:
     files = RunFolder(tmp_path / "run")
-    job = nr.iter_train(folder, epochs=EPOCHS, size=64, batch=4, device="cpu", run_folder=files.path)
+    job = nr.iter_train(folder, epochs=EPOCHS, crop_size=64, batch_size=4, device="cpu", run_folder=files.path)
     while not isinstance(next(job), EpochDone):
         pass
     job.close()
@@ -315,11 +291,11 @@ def test_no_refusal_and_no_full_disk_costs_an_earlier_run(folder, tmp_path, monk
 
 
 def test_an_earlier_run_stays_until_the_new_one_can_be_resumed(folder, tmp_path, monkeypatch) -> None:
-    samples, files = read_folder(folder), RunFolder(tmp_path / "run", replace=True)
+    samples, files = read_folder(folder), RunFolder(tmp_path / "run")
 
-    def job(lr, resume=False):
-        settings = TrainSettings(epochs=2, size=64, lr=lr)
-        return train_samples(samples, settings, files, name="m", device="cpu", resume=resume)
+    def job(lr, existing="replace"):
+        settings = TrainSettings(epochs=2, crop_size=64, lr=lr)
+        return train_samples(samples, settings, files, name="m", device="cpu", existing=existing)
 
     for event in (first := job(1e-3)):
         if isinstance(event, EpochDone):
@@ -343,30 +319,38 @@ def test_an_earlier_run_stays_until_the_new_one_can_be_resumed(folder, tmp_path,
         with pytest.raises(OSError, match="no space is left"):
             list(job(2e-3))
     assert {path.name: path.read_bytes() for path in files.path.iterdir()} == before
-    assert [event.epoch for event in job(1e-3, resume=True) if isinstance(event, EpochDone)] == [2]
-    assert [event.epoch for event in job(2e-3) if isinstance(event, EpochDone)] == [1, 2]
-    assert files.load().epoch == 2
+    resumed = list(job(1e-3, "resume"))
+    assert [event.epoch for event in resumed if isinstance(event, EpochDone)] == [2]
+    (said,) = [event.text for event in resumed if isinstance(event, Notice) and "resuming" in event.text]
+    assert f"started on {files.started:%Y-%m-%d at %H:%M}, after epoch 1 of 2" in said  # which of the two runs it is
+    with pytest.raises(ValueError, match="other settings: lr"):
+        list(job(2e-3, "resume"))
+    assert [event.epoch for event in job(2e-3, "resume or replace") if isinstance(event, EpochDone)] == [1, 2]
+    assert not [event for event in job(2e-3, "resume or replace") if isinstance(event, EpochDone)]
+    assert files.load().progress.epoch == 2
     assert json.loads(files.settings.read_text(encoding="utf-8"))["settings"]["lr"] == 2e-3
 
 
 def test_two_trainings_do_not_share_a_folder(folder, tmp_path) -> None:
-    samples, files, settings = read_folder(folder), RunFolder(tmp_path / "run"), TrainSettings(epochs=1, size=64)
-    first, second = (train_samples(samples, settings, files, name="m", device="cpu", resume=True) for _ in range(2))
+    samples, files, settings = read_folder(folder), RunFolder(tmp_path / "run"), TrainSettings(epochs=1, crop_size=64)
+    first, second = (train_samples(samples, settings, files, name="m", device="cpu", existing="resume") for _ in range(2))
     next(event for event in first if isinstance(event, StepDone))
     with pytest.raises(ValueError, match="another window or command is training in"):
         list(second)
     assert isinstance(list(first)[-1], Finished)
-    assert isinstance(list(train_samples(samples, settings, files, name="m", device="cpu", resume=True))[-1], Finished)
+    assert isinstance(list(train_samples(samples, settings, files, name="m", device="cpu", existing="resume"))[-1], Finished)
 
 
 def test_a_loss_that_is_no_number_is_one_clear_error(folder, tmp_path) -> None:
-    with pytest.raises(ValueError, match=r"no number any more \(epoch 1, step \d+\); train with a lower learning rate"):
+    with pytest.raises(
+        ValueError, match=r"the loss became NaN or infinite \(epoch 1, step \d+\); train with a lower learning rate"
+    ):
         run(folder, tmp_path / "run", lr=1e30)
     assert not RunFolder(tmp_path / "run").checkpoint.exists()
 
 
 def test_the_figures_on_a_card_are_those_of_its_file(folder, tmp_path) -> None:
-    settings = TrainSettings(epochs=2, size=64)
+    settings = TrainSettings(epochs=2, crop_size=64)
     model = list(train_samples(read_folder(folder), settings, RunFolder(tmp_path / "run"), name="m", device="cpu"))[-1].result
     stored = nr.load_model(model.save(tmp_path / "m.safetensors"))
     samples, names = read_folder(folder), stored.card.training["validation_names"]
@@ -385,7 +369,8 @@ def test_a_checkpoint_that_does_not_fit_is_one_clear_error(tmp_path) -> None:
     path = tmp_path / "last.pt"
 
     def save(side: int) -> None:
-        save_checkpoint(Checkpoint(1, {"w": torch.zeros(side, side)}, {}, {}, {}, 1, 1, 0.0, {}, []), path)
+        learner = LearnerState({"w": torch.zeros(side, side)}, {}, {}, {})
+        save_checkpoint(Checkpoint(learner, ProgressState({})), path)
 
     save(8)
     size = path.stat().st_size
@@ -401,7 +386,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_clear_error(tmp_path) -> None:
 
 
 def test_early_stopping_and_snapshots(folder, tmp_path) -> None:
-    settings = TrainSettings(epochs=30, size=64, batch=4, lr=1e-9, patience=2)  # nothing is learned, so nothing gets better
+    settings = TrainSettings(epochs=30, crop_size=64, batch_size=4, lr=1e-9, patience=2)  # nothing gets better
     job = train_samples(read_folder(folder), settings, RunFolder(tmp_path), name="x", device="cpu", snapshots=True)
     events = list(job)
     epochs, snapshots = epochs_of(events), [event for event in events if isinstance(event, Snapshot)]
@@ -443,53 +428,6 @@ def test_what_is_not_annotated_adds_no_gradient() -> None:
     torch.testing.assert_close(some.total, alone.total)
 
 
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
-def test_validation_measures_the_loss_that_training_minimises(folder, label_smoothing) -> None:
-    samples = read_folder(folder)
-    settings = TrainSettings(size=64, label_smoothing=label_smoothing)
-    plan = make_plan(samples, Survey(tuple(look_at(sample) for sample in samples.samples)), settings, name="m")
-    torch.manual_seed(0)
-    network, weights = ResFormer(plan.card.network).eval(), torch.tensor([0.5, 1.5])
-    validator = Validator(samples, plan.card, settings, weights, torch.device("cpu"))
-    found = held_out_metrics([validator.judge(network, sample) for sample in samples.samples], settings.class_loss_weight)
-
-    planes, masks = zip(*(validator.reader.read(sample) for sample in samples.samples), strict=True)
-    blank = np.zeros((64, 64), np.uint8)
-    batch = Batch(
-        torch.from_numpy(np.stack(planes)),
-        torch.from_numpy(np.stack([blank if mask is None else mask for mask in masks])).long(),
-        torch.tensor([mask is not None for mask in masks]),
-        torch.tensor([samples.class_number(sample) for sample in samples.samples]),
-        torch.ones(len(planes), 1, 64, 64),
-    )
-    with torch.inference_mode():
-        output = network(batch.images)
-    parts = MultiTaskLoss(settings.class_loss_weight, weights, label_smoothing)(output, batch)
-    assert found.class_loss == pytest.approx(float(parts.image_class), rel=1e-4)
-    assert found.mask_loss == pytest.approx(float(parts.mask), rel=1e-3)
-    assert found.loss == pytest.approx(float(parts.total), rel=1e-3)
-
-
-def test_large_planes_are_validated_whole_in_resize_mode_and_by_their_middle_in_native() -> None:
-    pixels = np.zeros((1200, 1500), np.uint8)
-    pixels[:150] = 200  # not in the middle 1024
-    mask = (pixels > 0).astype(np.uint8)
-    pairs = [LayerPair(from_array(pixels.copy(), "YX", name=name), mask, {}) for name in "ab"]
-    samples = samples_from_pairs(pairs, "large")
-    survey = Survey(tuple(look_at(sample) for sample in samples.samples))
-    for mode, size, seen, painted in (
-        ("native", 64, (1024, 1024), 62 * 1024),
-        ("native", 1280, (1200, 1280), 150 * 1280),  # no smaller than a crop
-        ("resize", 64, (819, 1024), 102.4 * 1024),
-    ):
-        settings = TrainSettings(mode=mode, size=size)
-        card = make_plan(samples, survey, settings, name="m").card
-        validator = Validator(samples, card, settings, torch.ones(0), torch.device("cpu"))
-        found = validator.judge(ResFormer(card.network).eval(), samples.samples[0])
-        assert found.pixels == seen[0] * seen[1]
-        assert found.tally.overlap[1][-1] == pytest.approx(painted, rel=0.01)
-
-
 def test_prediction_fills_planes_up_with_what_training_showed_beyond_them(folder, random_model) -> None:
     samples = read_folder(folder)
     survey = Survey(tuple(look_at(sample) for sample in samples.samples))
@@ -500,7 +438,7 @@ def test_prediction_fills_planes_up_with_what_training_showed_beyond_them(folder
 
     assert random_model.card.network.padding_value == 0
     assert filling() == filling(start=random_model.card) == -1
-    assert filling(surround="mirror") == 0
+    assert filling(padding="reflect") == 0
 
 
 def test_other_channels_than_those_of_the_model_to_start_from_have_a_brightness_of_their_own(random_model) -> None:
@@ -568,7 +506,7 @@ def test_a_frozen_encoder_stays_as_it_is(folder, tmp_path) -> None:
 
 
 def test_the_last_epoch_is_kept_where_that_is_asked_for(folder, tmp_path) -> None:
-    settings = TrainSettings(epochs=3, size=64, batch=4, lr=0.05, keep="last")
+    settings = TrainSettings(epochs=3, crop_size=64, batch_size=4, lr=0.05, keep="last")
     place = RunFolder(tmp_path / "run")
     events = list(train_samples(read_folder(folder), settings, place, name="last", device="cpu"))
     model = events[-1].result
@@ -585,8 +523,8 @@ def test_the_last_epoch_is_kept_where_that_is_asked_for(folder, tmp_path) -> Non
 
 def test_of_epochs_that_are_alike_the_last_is_kept(folder, tmp_path, monkeypatch) -> None:
     scores = iter([0.5, 0.8, 0.7, 0.797, 0.6])
-    monkeypatch.setattr("napari_resformer.training.trainer.selection_score", lambda _: next(scores))
-    settings = TrainSettings(epochs=8, size=64, batch=4, patience=3)
+    monkeypatch.setattr("napari_resformer.training.progress.selection_score", lambda _: next(scores))
+    settings = TrainSettings(epochs=8, crop_size=64, batch_size=4, patience=3)
     events = list(train_samples(read_folder(folder), settings, RunFolder(tmp_path / "run"), name="alike", device="cpu"))
     assert [event.best for event in epochs_of(events)] == [True, True, False, True, False]
     assert len(epochs_of(events)) == 5  # patience counts from the highest score, the second
@@ -604,11 +542,12 @@ def test_batches_made_ahead_are_the_plain_ones_and_leave_the_cores_to_the_networ
         later.append(torch.get_num_threads())
 
     threads, later = set(), []
-    samples, settings = read_folder(folder), TrainSettings(size=64, batch=4)
+    preprocessor = Preprocessor(("red",), Normalisation(), "native", 64)
+    samples, settings = read_folder(folder), TrainSettings(crop_size=64, batch_size=4)
     ours = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        ahead = list(prefetch(epoch_batches(samples, Reader(("red",), Normalisation()), settings, 3)))
+        ahead = list(prefetch(epoch_batches(samples, Reader(preprocessor), settings, 3)))
         assert torch.get_num_threads() == 2
         other = threading.Thread(target=first_asked)
         other.start()
@@ -618,7 +557,7 @@ def test_batches_made_ahead_are_the_plain_ones_and_leave_the_cores_to_the_networ
     assert {number for _, number in threads} == {1}
     assert all(name.startswith("resformer-prefetch") for name, _ in threads)
     assert later == [2]
-    plain = list(epoch_batches(samples, Reader(("red",), Normalisation()), settings, 3))
+    plain = list(epoch_batches(samples, Reader(preprocessor), settings, 3))
     assert len(ahead) == len(plain) == 3
     for one, two in zip(ahead, plain, strict=True):
         assert all(torch.equal(getattr(one, name), getattr(two, name)) for name in one.__dataclass_fields__)
@@ -644,7 +583,7 @@ def test_the_few_images_with_a_mask_are_drawn_more_often() -> None:
     assert drawn["b", True] == pytest.approx(1.5 * drawn["b", False], rel=0.02)  # there most have one
     assert drawn["c", True] == pytest.approx(8 / 92 * drawn["c", False], rel=0.02)  # eight times in an epoch, and no more
     assert [sum(drawn[name, masked] for masked in (True, False)) for name in "abc"] == pytest.approx([10_000] * 3, rel=0.01)
-    as_they_come = drawn_often(some(counts), masked_share=0)
+    as_they_come = drawn_often(some(counts), masked_fraction=0)
     assert {kind: count / 100 for kind, count in as_they_come.items()} == pytest.approx(counts)
 
 

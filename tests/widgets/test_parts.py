@@ -49,7 +49,7 @@ def test_sample_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ("score", "words"), [(0.5, "50.0%"), (1.0, "100.0%"), (0.99999, ">99.9%"), (0.0001, "<0.1%"), (0.0, "0.0%")]
+    ("score", "words"), [(0.5, "50.0%"), (1.0, ">99.9%"), (0.99999, ">99.9%"), (0.0001, "<0.1%"), (0.0, "<0.1%")]
 )
 def test_rounding_makes_no_score_certain(score: float, words: str) -> None:
     assert percent(score) == words

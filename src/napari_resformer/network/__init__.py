@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from napari_resformer.network.config import ResFormerConfig
 
 if TYPE_CHECKING:
-    from napari_resformer.network.inference import for_inference
+    from napari_resformer.network.inference import PreparedNetwork, for_inference
     from napari_resformer.network.resformer import ClassHead, ResFormer, ResFormerOutput, TileOutput
     from napari_resformer.network.trunk import load_trunk, start_from_trunk
 
 __all__ = [
     "ClassHead",
+    "PreparedNetwork",
     "ResFormer",
     "ResFormerConfig",
     "ResFormerOutput",
@@ -29,6 +30,7 @@ __all__ = [
 
 _LAZY = {
     "ClassHead": "napari_resformer.network.resformer",
+    "PreparedNetwork": "napari_resformer.network.inference",
     "ResFormer": "napari_resformer.network.resformer",
     "ResFormerOutput": "napari_resformer.network.resformer",
     "TileOutput": "napari_resformer.network.resformer",

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
-from napari_resformer.network.config import MIN_SIDE
 from napari_resformer.prediction.plan import Plan
 from napari_resformer.prediction.tiles import Tile
-from napari_resformer.preprocessing.geometry import pad
-from napari_resformer.preprocessing.normalise import SAMPLE_PIXELS, NoFinitePixelError, Scaling, blank, measure
-from napari_resformer.preprocessing.resample import Read, ResampledPlane
+from napari_resformer.preprocessing.geometry import padded
+from napari_resformer.preprocessing.normalise import NoFinitePixelError, blank
+from napari_resformer.preprocessing.pipeline import PreparedPlane
 
 
 @dataclass(frozen=True)
@@ -96,62 +93,39 @@ class Inputs:
 
 
 class Reader:
-    """Reads passes; keeps the statistics of the plane that it read last, since all tiles of a plane share them."""
+    """Reads passes; keeps the plane that it read last, since all tiles of a plane share its statistics."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._indices = list(plan.image.plane_indices())
-        self._known: tuple[int, Scaling] | None = None
+        self._last: tuple[int, PreparedPlane] | None = None
 
     def read(self, one: Pass) -> Inputs:
         """Read a pass; in page-locked memory where the network runs on CUDA, so that it can be sent in the background."""
-        pixels = np.stack([self._tile(plane, tile) for plane, tile in zip(one.planes, one.tiles, strict=True)])
-        owned = torch.from_numpy(np.stack([tile.owned() for tile in one.tiles]))[:, None]
-        x, _ = pad(torch.from_numpy(pixels), self._frame((pixels.shape[2], pixels.shape[3])))
-        owned = functional.pad(owned, (0, x.shape[3] - owned.shape[3], 0, x.shape[2] - owned.shape[2]))
-        x = x.contiguous(memory_format=torch.channels_last)
-        if self._plan.device.name.startswith("cuda"):
-            return Inputs(x.pin_memory(), owned.pin_memory())
-        return Inputs(x, owned)
-
-    def _frame(self, seen: tuple[int, int]) -> tuple[int, int]:
-        """Return what to pad tiles to; along an axis on which the plane is cut there is no black beyond them."""
-        whole = self._plan.grid.target
-        framed = self._plan.card.frame(whole)
-        height, width = (
-            frame if side == all_of_it else MIN_SIDE for frame, side, all_of_it in zip(framed, seen, whole, strict=True)
-        )
-        return height, width
+        plan, seen = self._plan, one.tiles[0].shape
+        parts = [self._tile(plane, tile) for plane, tile in zip(one.planes, one.tiles, strict=True)]
+        pixels = padded(parts, plan.card.preprocessor.frame(seen, plan.grid.target))
+        owned = np.zeros((len(parts), 1, *pixels.shape[2:]), np.float32)
+        for place, tile in enumerate(one.tiles):
+            owned[place, 0, : seen[0], : seen[1]] = tile.owned()
+        inputs = Inputs(torch.from_numpy(pixels), torch.from_numpy(owned))
+        if plan.device.name.startswith("cuda"):
+            return Inputs(inputs.pixels.pin_memory(), inputs.owned.pin_memory())
+        return inputs
 
     def _tile(self, number: int, tile: Tile) -> NDArray[np.float32]:
         """Read a tile as (C, height, width), -1 to 1."""
-        plan = self._plan
-        plane = plan.image.plane(self._indices[number])
-        full: Read = plane.read
-        if plan.tiles_per_plane == 1 and prod(plane.shape) <= SAMPLE_PIXELS:
-            whole = plane.read()  # once, for its statistics and for the network
+        if self._last is None or self._last[0] != number:
+            self._last = number, self._prepared(number)
+        return self._last[1].read(tile.rows.read, tile.columns.read)
 
-            def full(rows: slice, columns: slice) -> NDArray[np.generic]:
-                return whole[:, rows, columns]
-
-        seen = ResampledPlane(full, plan.grid, plane.where)
-        rows, columns = tile.rows.read, tile.columns.read
-        if plan.card.input_mode == "resize":  # normalised, then resized: as in training
-            scaling = self._scaling(number, ResampledPlane(full, plan.grid.unchanged(), plane.where))
-            return plan.grid.read(lambda *part: scaling.apply(plan.channels.apply(full(*part))), rows, columns)
-        scaling = self._scaling(number, seen)
-        return scaling.apply(plan.channels.apply(seen.read(rows, columns)))
-
-    def _scaling(self, number: int, plane: ResampledPlane) -> Scaling:
-        if self._known is None or self._known[0] != number:
-            self._known = number, self._measure(plane)
-        return self._known[1]
-
-    def _measure(self, plane: ResampledPlane) -> Scaling:
-        plan = self._plan
+    def _prepared(self, number: int) -> PreparedPlane:
+        plan, index = self._plan, self._indices[number]
+        plane = plan.prepared(number, index)
         try:
-            return measure(plane, plan.channels, plan.card.normalisation)
+            _ = plane.scaling
         except NoFinitePixelError:
             if plan.planes == 1:
                 raise
-            return blank(plan.channels)  # a frame that was dropped must not cost those before it
+            return plan.prepared(number, index, blank(plan.channels))  # a frame that was dropped must not cost those before it
+        return plane

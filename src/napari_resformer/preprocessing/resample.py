@@ -112,6 +112,16 @@ class Grid:
         """Return the grid from the source to itself."""
         return Grid(self.source, self.source)
 
+    def nearest(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Bring label values (height, width) of the source to the target: those of the nearest pixel."""
+        if self.same:
+            return labels
+        rows, columns = (
+            ((np.arange(target) + 0.5) * (source / target)).astype(np.intp)
+            for source, target in zip(self.source, self.target, strict=True)
+        )
+        return labels[rows[:, None], columns]
+
     def needed(self, rows: slice, columns: slice) -> tuple[slice, slice]:
         """Return which source pixels a part of the target is made of."""
         return self.rows.needed(rows.start, rows.stop), self.columns.needed(columns.start, columns.stop)

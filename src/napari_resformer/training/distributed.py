@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -16,18 +17,20 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import distributed, nn
 
 from napari_resformer.devices import NumberFormat
+from napari_resformer.events import Progress
 
+Item = TypeVar("Item")
 Value = TypeVar("Value")
 Event = TypeVar("Event")
 
 _PARENT = "NAPARI_RESFORMER_PARENT"  # tells the further processes whose end is theirs
-_PATIENCE = timedelta(hours=6)  # processes wait for each other while one reads or writes
+_TIMEOUT = timedelta(hours=6)  # processes wait for each other while one reads or writes
 
 
-class Team:
-    """A process among those that train together.
+class ProcessGroup:
+    """The processes that train together, as one of them sees it.
 
-    All processes run the same job and yield the same number of events, so that after each event all can agree to stop.
+    All run the same job and yield the same number of events, so that after each event all can agree to stop.
 
     Parameters
     ----------
@@ -42,7 +45,7 @@ class Team:
         self.device: torch.device = fabric.device
 
     @classmethod
-    def assemble(cls, device: str, precision: NumberFormat, *, devices: int = 1, nodes: int = 1) -> Team:
+    def launch(cls, device: str, precision: NumberFormat, *, devices: int = 1, nodes: int = 1) -> ProcessGroup:
         """Start the processes, which run this very program once more each, and connect them.
 
         Parameters
@@ -66,7 +69,7 @@ class Team:
         if devices * nodes == 1:
             return cls(Fabric(accelerator=kind, devices=[int(number)] if number and kind == "cuda" else 1, precision=precision))
         backend = "nccl" if kind == "cuda" else "gloo"
-        strategy = DDPStrategy(process_group_backend=backend, timeout=_PATIENCE)
+        strategy = DDPStrategy(process_group_backend=backend, timeout=_TIMEOUT)
         fabric = Fabric(accelerator=kind, devices=devices, num_nodes=nodes, precision=precision, strategy=strategy)
         if os.environ.get("LOCAL_RANK", "0") == "0":
             os.environ[_PARENT] = str(os.getpid())
@@ -76,12 +79,12 @@ class Team:
         return cls(fabric)
 
     @property
-    def leads(self) -> bool:
+    def is_first(self) -> bool:
         """Whether this process is the one that yields events and writes files."""
         return self.rank == 0
 
     @property
-    def scales(self) -> bool:
+    def scales_loss(self) -> bool:
         """Whether the loss is scaled, as half precision needs."""
         return getattr(self.fabric.strategy.precision, "scaler", None) is not None
 
@@ -93,7 +96,7 @@ class Team:
         """Hand the events of a job on in the first process; all stop together when that one is closed."""
         try:
             for event in job:
-                if self.leads:
+                if self.is_first:
                     try:
                         yield event
                     except GeneratorExit:
@@ -106,14 +109,33 @@ class Team:
             if self.size > 1 and distributed.is_initialized():
                 distributed.destroy_process_group()
 
-    def share_out(self, items: Sequence[Value]) -> list[Value | None]:
-        """Return this process's items, filled up with None so that all have the same number."""
-        rounds = -(-len(items) // self.size)
-        own: list[Value | None] = list(items[self.rank :: self.size])
-        return own + [None] * (rounds - len(own))
+    def map(self, function: Callable[[Item], Value], items: Sequence[Item], unit: str) -> Generator[Progress, None, list[Value]]:
+        """Apply a function to each item, shared out among the processes; return all results in the items' order.
+
+        Parameters
+        ----------
+        function : callable
+            Takes an item; what it returns must be picklable where there are several processes.
+        items : sequence
+            All of them, the same in each process.
+        unit : str
+            What to call an item in the progress.
+
+        Yields
+        ------
+        Progress
+            After each round of items.
+        """
+        own = items[self.rank :: self.size]
+        values = []
+        for number in range(-(-len(items) // self.size)):  # as many rounds, and events, in each process
+            if number < len(own):
+                values.append(function(own[number]))
+            yield Progress(min((number + 1) * self.size, len(items)), len(items), unit)
+        return self.gather(values)
 
     def gather(self, values: Sequence[Value]) -> list[Value]:
-        """Put together what all processes made of their shares, in the order of the items that were shared out."""
+        """Return the values of all processes in the order of the items: the first of each, the second of each, and so on."""
         if self.size == 1:
             return list(values)
         parts: list[Any] = [None] * self.size
@@ -126,7 +148,7 @@ class Team:
         if self.size == 1:
             return function()
         outcome: list[Any] = [None, None]
-        if self.leads:
+        if self.is_first:
             try:
                 outcome[0] = function()
             except (ValueError, OSError) as error:
@@ -136,7 +158,18 @@ class Team:
             raise outcome[1]
         return outcome[0]
 
-    def align(self, network: nn.Module) -> None:
+    @contextmanager
+    def entered_by_first(self, context: AbstractContextManager[Any]) -> Iterator[None]:
+        """Let the first process enter a context, and all have its error if it cannot."""
+        with ExitStack() as stack:
+
+            def enter() -> None:
+                stack.enter_context(context)
+
+            self.first(enter)
+            yield
+
+    def share_statistics(self, network: nn.Module) -> None:
         """Give all processes the running statistics of the first: each has seen other crops."""
         if self.size > 1:
             for buffer in network.buffers():

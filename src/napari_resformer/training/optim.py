@@ -1,4 +1,4 @@
-"""One step of training and what it needs: the optimizer, its schedule, the exponential average of the weights."""
+"""One step of training and what it needs: the optimizer, its schedule, the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from napari_resformer.network import ResFormer, ResFormerOutput
-from napari_resformer.training.distributed import Team
+from napari_resformer.training.distributed import ProcessGroup
 from napari_resformer.training.loader import Batch
 from napari_resformer.training.losses import LossParts, MultiTaskLoss
 from napari_resformer.training.settings import TrainSettings
@@ -25,12 +25,12 @@ _MAX_GRADIENT = 5.0
 
 
 @dataclass
-class Optimiser:
-    """Takes the training steps of one process.
+class TrainStep:
+    """Forward, loss, backward and update: the training step of one process.
 
     Parameters
     ----------
-    team : Team
+    group : ProcessGroup
         The processes that train together.
     module : Module
         The network as Fabric wrapped it.
@@ -44,30 +44,27 @@ class Optimiser:
         Of dropout and stochastic depth.
     frozen : tuple of Module
         Parts that stay in eval mode.
-    scaled : bool
-        Whether the loss is scaled (half precision): then gradients that overflow are expected, and their step is left out.
     """
 
-    team: Team
+    group: ProcessGroup
     module: nn.Module
     optimizer: Any
     scheduler: LambdaLR
     criterion: MultiTaskLoss
     seed: int
     frozen: tuple[nn.Module, ...] = ()
-    scaled: bool = False
 
-    def step(self, batch: Batch, epoch: int, step: int) -> tuple[LossParts, ResFormerOutput]:
-        """Take one step; chance in it depends on seed, epoch, step and process alone, and nobody else's state changes.
+    def take(self, batch: Batch, epoch: int, step: int) -> tuple[LossParts, ResFormerOutput]:
+        """Take one step; its randomness depends on seed, epoch, step and process alone, and no global state changes.
 
         Raises
         ------
         ValueError
-            If the gradients are no numbers any more.
+            If the gradients became NaN or infinite.
         """
-        fabric = self.team.fabric
-        seed = ((self.seed * 1_000_003 + epoch) * 1_000_003 + step) * 1_009 + self.team.rank
-        with _forked(self.team.device):
+        fabric = self.group.fabric
+        seed = ((self.seed * 1_000_003 + epoch) * 1_000_003 + step) * 1_009 + self.group.rank
+        with _forked(self.group.device):
             torch.manual_seed(seed % 2**63)
             self.module.train()
             for part in self.frozen:
@@ -77,7 +74,8 @@ class Optimiser:
             self.optimizer.zero_grad()
             fabric.backward(parts.total)
             norm = fabric.clip_gradients(self.module, self.optimizer, max_norm=_MAX_GRADIENT, error_if_nonfinite=False)
-            if not self.scaled and norm is not None and not math.isfinite(norm):  # the weights are still good
+            # With a scaled loss (half precision), gradients that overflow are expected, and their step is left out.
+            if not self.group.scales_loss and norm is not None and not math.isfinite(norm):  # the weights are still good
                 raise diverged(epoch, step)
             self.optimizer.step()
         self.scheduler.step()
@@ -85,9 +83,9 @@ class Optimiser:
 
 
 def diverged(epoch: int, step: int) -> ValueError:
-    """Return what to say of a run whose loss or gradients are no numbers any more."""
+    """Return the error of a run whose loss or gradients became NaN or infinite."""
     return ValueError(
-        f"the loss is no number any more (epoch {epoch}, step {step}); train with a lower learning rate, or precision 32-true"
+        f"the loss became NaN or infinite (epoch {epoch}, step {step}); train with a lower learning rate, or precision 32-true"
     )
 
 
@@ -105,7 +103,9 @@ def _schedule_factor(step: int, warmup: int, total: int) -> float:
 
 
 def make_optimizer(network: nn.Module, settings: TrainSettings, device: torch.device) -> AdamW:
-    """Return AdamW: matrices and kernels decay; norms, biases and position biases do not; what is frozen is left out.
+    """Return AdamW with weight decay on matrices and kernels only; frozen parameters are left out.
+
+    A pretrained trunk learns more slowly than the rest, which starts from nothing.
 
     Parameters
     ----------
@@ -116,10 +116,19 @@ def make_optimizer(network: nn.Module, settings: TrainSettings, device: torch.de
     device : torch.device
         Where it will be trained; it may still be elsewhere.
     """
-    learned = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
-    decays = [parameter for name, parameter in learned if parameter.ndim > 1 and "position_bias" not in name]
-    others = [parameter for name, parameter in learned if parameter.ndim <= 1 or "position_bias" in name]
-    groups = [{"params": decays, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    trunk = {id(parameter) for parameter in network.trunk_parameters()} if isinstance(network, ResFormer) else set[int]()
+    groups: list[dict[str, Any]] = []
+    for lr, pretrained in ((settings.lr, False), (settings.lr * settings.trunk_lr_factor, True)):
+        mine = [
+            (name, parameter)
+            for name, parameter in network.named_parameters()
+            if parameter.requires_grad and (id(parameter) in trunk) is pretrained
+        ]
+        decays = [parameter for name, parameter in mine if parameter.ndim > 1 and "position_bias" not in name]
+        others = [parameter for name, parameter in mine if parameter.ndim <= 1 or "position_bias" in name]
+        groups.append({"params": decays, "weight_decay": settings.weight_decay, "lr": lr})
+        groups.append({"params": others, "weight_decay": 0.0, "lr": lr})
+    groups = [group for group in groups if group["params"]]
     # One kernel a step instead of ten for each of some 200 small tensors. On a GPU those are gathered into few anyway, and
     # Fabric cannot clip gradients of a fused optimizer in half precision.
     return AdamW(groups, lr=settings.lr, fused=device.type == "cpu")
@@ -140,12 +149,12 @@ def make_schedule(optimizer: Any, settings: TrainSettings, steps: int, done: int
     total = steps * settings.epochs
     warmup = max(round(settings.warmup * total), 1)
     for group in optimizer.param_groups:
-        group.setdefault("initial_lr", settings.lr)
+        group.setdefault("initial_lr", group["lr"])
     return LambdaLR(optimizer, lambda step: _schedule_factor(step, warmup, total), last_epoch=done - 1)
 
 
-def running_average(decay: float, averages: list[Tensor], values: list[Tensor], updates: Tensor) -> None:
-    """Average exponentially; the decay rises to ``decay`` over the first updates, so that a short run does not lag behind."""
+def update_ema(decay: float, averages: list[Tensor], values: list[Tensor], updates: Tensor) -> None:
+    """Update a moving average; the decay rises to ``decay`` over the first updates, so that a short run does not lag behind."""
     now = min(decay, (1 + int(updates)) / (10 + int(updates)))
     get_ema_multi_avg_fn(now)(averages, values, updates)
 

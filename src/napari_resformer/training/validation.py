@@ -1,9 +1,9 @@
-"""Metrics of a network on validation samples, one plane a pass."""
+"""Metrics of a network on validation samples: predicted by the very code that predicts images, and measured on the way."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,20 +12,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from napari_resformer.devices import Device
 from napari_resformer.events import TaskMetrics
-from napari_resformer.metrics import ImageTally, tally_image
+from napari_resformer.images.image import Image, Plane
+from napari_resformer.metrics import IGNORE, ImageTally, Overlap, overlap_of, pooled_dice
 from napari_resformer.model.card import Card
-from napari_resformer.network import ResFormer
-from napari_resformer.preprocessing.geometry import fit, fitted_shape, pad, unfit
+from napari_resformer.network.inference import PreparedNetwork
+from napari_resformer.prediction.outputs import labels
+from napari_resformer.prediction.plan import Plan, make_plan
+from napari_resformer.prediction.run import Run
+from napari_resformer.prediction.stitch import Block
+from napari_resformer.preprocessing.normalise import NoFinitePixelError, Scaling, blank
+from napari_resformer.preprocessing.pipeline import Preprocessor
 from napari_resformer.samples.sample import Sample, SampleSet
-from napari_resformer.training.loader import PlaneReader
-from napari_resformer.training.losses import mean, pooled_dice, task_metrics
+from napari_resformer.training.losses import mean, task_metrics
 from napari_resformer.training.settings import TrainSettings
 
 _SMOOTH = 1e-5  # as in the training loss, MONAI's
 
 MAX_SIDE = 1024
-"""Pixels; of a larger plane the middle (native mode) or fewer pixels are validated: training only needs to compare epochs."""
+"""Pixels that the network sees; of a larger native plane only the middle is validated, as training needs to compare epochs."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,13 @@ class HeldOut:
     Parameters
     ----------
     tally : ImageTally
-        For the report.
+        For the report; the same that :func:`~napari_resformer.evaluate` makes of the sample, or of its middle.
     soft : ndarray or None
         (2, background and mask classes): overlap of probabilities and truth, and the sum of both; None without a mask.
     cross_entropy : float
-        Mean over the pixels.
+        Sum over the pixels.
     pixels : int
-        How many those are.
+        How many of them count.
     class_loss : float or None
         Cross-entropy of the image class as in training, but for the weight; None where unknown.
     class_weight : float
@@ -57,16 +63,16 @@ class HeldOut:
 
 
 class Validator:
-    """Judges a network on validation samples as training would: same frame, same losses.
+    """Judges a network on validation samples: figures as :func:`~napari_resformer.evaluate`, losses as in training.
 
     Parameters
     ----------
     samples : SampleSet
         For the numbers of the image classes.
     card : Card
-        Channels and normalisation.
+        What the network is used by: channels, preprocessing and classes.
     settings : TrainSettings
-        Mode and size.
+        For the loss.
     class_weights : Tensor
         Weight of each image class in the loss.
     device : torch.device
@@ -78,60 +84,120 @@ class Validator:
     ) -> None:
         self.samples = samples
         self.card = card
-        self.reader = PlaneReader(card.channels, card.normalisation)
         self.settings = settings
         self.class_weights = class_weights.cpu().double()
-        self.device = device
+        self.device = Device(str(device), "training runs on it")
+        self._statistics: dict[str, Scaling] = {}
 
-    def judge(self, network: ResFormer, sample: Sample) -> HeldOut:
-        """Judge one plane; of one larger than :data:`MAX_SIDE` its middle or fewer pixels. No torch context is left open."""
-        image, mask = self.reader.read(sample)
-        if self.settings.mode == "native":
-            most = max(MAX_SIDE, self.settings.size)  # no smaller than a crop, else it would be framed as a small plane
-            image, mask = _middle(image, most), None if mask is None else _middle(mask[np.newaxis], most)[0]
-        shape = image.shape[1:]
-        if max(shape) > MAX_SIDE and self.settings.mode == "resize":
-            shape = fitted_shape(shape, MAX_SIDE)  # type: ignore[arg-type]
-            mask = None if mask is None else _thinned(mask, shape)  # type: ignore[arg-type]
-        number = self.samples.class_number(sample)
-        soft, cross_entropy, class_loss, weight = None, 0.0, None, 0.0
-        with torch.inference_mode():
-            logits, class_logits = self._forward(network, image, shape)  # type: ignore[arg-type]
-            predicted = logits.argmax(0).to(torch.uint8).cpu().numpy()
-            if mask is not None:
-                soft, cross_entropy = _soft_overlap(logits, torch.from_numpy(mask).long().to(self.device))
-            class_logits = class_logits.cpu().double()
-            if number is not None and len(class_logits):
-                weight = float(self.class_weights[number])
-                weighted = functional.cross_entropy(
-                    class_logits[None],
-                    torch.tensor([number]),
-                    weight=self.class_weights,
-                    label_smoothing=self.settings.label_smoothing,
-                    reduction="sum",
-                )
-                class_loss = float(weighted) / weight
-            scores = torch.softmax(class_logits, 0).numpy()
-        tally = tally_image(
+    def judge(self, network: PreparedNetwork, sample: Sample) -> HeldOut:
+        """Judge one plane; of a native one larger than :data:`MAX_SIDE` the middle. No torch context is left open.
+
+        Parameters
+        ----------
+        network : PreparedNetwork
+            On the validator's device.
+        sample : Sample
+            One of the validation samples.
+        """
+        image, mask = judged_part(sample.plane(), sample.mask(), self.card.preprocessor)
+        plan = self._plan(image, sample.name)
+        sink = None if mask is None else _Judge(mask, len(self.card.mask_classes))
+        run = Run(network, plan, sink)
+        for _ in run.events():
+            pass
+        class_loss, weight = self._class_loss(run.class_logits[0], sample)
+        tally = ImageTally(
             sample.name,
-            mask_classes=network.config.mask_classes,
-            true_mask=mask,
-            predicted_mask=predicted if mask is not None else None,
-            true_class=number,
-            scores=scores,
+            None if sink is None else sink.overlap,
+            self.samples.class_number(sample),
+            run.scores.reshape(-1).astype(np.float64) if self.card.image_classes else None,
         )
-        return HeldOut(tally, soft, cross_entropy, predicted.size if mask is not None else 0, class_loss, weight)
+        if sink is None:
+            return HeldOut(tally, None, 0.0, 0, class_loss, weight)
+        return HeldOut(tally, sink.soft, sink.cross_entropy, sink.pixels, class_loss, weight)
 
-    def _forward(self, network: ResFormer, image: NDArray[np.float32], shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        height, width = image.shape[1:]
-        x = torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device)
-        if self.settings.mode == "resize":
-            output = network(*fit(x, self.settings.size))
-            logits = unfit(output.mask_logits, (height, width), self.settings.size, to=shape)
-        else:
-            output = network(*pad(x, self.card.frame((height, width))))
-            logits = output.mask_logits[..., :height, :width]
-        return logits[0], output.class_logits[0]
+    def _plan(self, image: Image, name: str) -> Plan:
+        """Plan the prediction; brightness statistics of a sample are taken once."""
+        known = self._statistics.get(name)
+        try:
+            plan = make_plan(self.card, image, device=self.device, statistics=known)
+            if known is None:
+                first = (0,) * len(image.loop_shape)
+                known = self._statistics[name] = plan.prepared(0, first).scaling
+        except NoFinitePixelError:  # the middle of a plane may be empty
+            known = self._statistics[name] = blank(self.card.preprocessor.rule(image))
+            plan = make_plan(self.card, image, device=self.device, statistics=known)
+        return replace(plan, statistics=known)
+
+    def _class_loss(self, logits: NDArray[np.float64], sample: Sample) -> tuple[float | None, float]:
+        """Return the loss of the image class, before weighting, and its weight."""
+        number = self.samples.class_number(sample)
+        if number is None or not logits.size:
+            return None, 0.0
+        weight = float(self.class_weights[number])
+        weighted = functional.cross_entropy(
+            torch.from_numpy(logits)[None],
+            torch.tensor([number]),
+            weight=self.class_weights,
+            label_smoothing=self.settings.label_smoothing,
+            reduction="sum",
+        )
+        return float(weighted) / weight, weight
+
+
+def judged_part(plane: Plane, mask: NDArray[Any] | None, preprocessor: Preprocessor) -> tuple[Image, NDArray[Any] | None]:
+    """Return what of a plane is validated, as an image of its own, and its mask.
+
+    That is the whole plane, but for native planes that the network sees larger than :data:`MAX_SIDE` and than a crop of the
+    training: of these it is the middle. To validate it is to evaluate that image.
+    """
+    alone = plane.alone()
+    if preprocessor.resizes:
+        return alone, mask
+    most = max(MAX_SIDE, preprocessor.input_size)
+    rows, columns = (
+        _middle(source, source if target <= most else round(most * source / target))
+        for source, target in zip(plane.shape, preprocessor.grid(alone).target, strict=True)
+    )
+    if (rows, columns) == (slice(0, plane.shape[0]), slice(0, plane.shape[1])):
+        return alone, mask
+    return replace(alone.part({"Y": rows, "X": columns}), start=()), None if mask is None else mask[rows, columns]
+
+
+def _middle(length: int, kept: int) -> slice:
+    start = (length - kept) // 2
+    return slice(start, start + kept)
+
+
+class _Judge:
+    """Takes a plane's logits and measures them against its mask."""
+
+    def __init__(self, mask: NDArray[Any], mask_classes: int) -> None:
+        self._mask, self._classes = mask, mask_classes
+        nothing = np.zeros(mask_classes, np.int64)
+        self.overlap = Overlap(nothing, nothing, nothing)
+        self.soft = np.zeros((2, mask_classes + 1))
+        self.cross_entropy, self.pixels = 0.0, 0
+        self._of_row: list[tuple[Overlap, NDArray[np.float64], float, int]] = []
+
+    def write(self, _index: tuple[int, ...], block: Block) -> None:
+        """Measure a part of the plane."""
+        truth = self._mask[block.rows, block.columns]
+        overlap = overlap_of(truth, labels(block.logits), self._classes)
+        self._of_row.append((overlap, *_soft_overlap(block.logits, truth), int((truth != IGNORE).sum())))
+
+    def restart_row(self) -> None:
+        """Forget the row: it comes again."""
+        self._of_row = []
+
+    def end_row(self) -> None:
+        """Count the row."""
+        for overlap, soft, cross_entropy, pixels in self._of_row:
+            self.overlap = self.overlap.plus(overlap)
+            self.soft += soft
+            self.cross_entropy += cross_entropy
+            self.pixels += pixels
+        self._of_row = []
 
 
 def held_out_metrics(parts: Sequence[HeldOut], class_loss_weight: float) -> TaskMetrics:
@@ -141,32 +207,30 @@ def held_out_metrics(parts: Sequence[HeldOut], class_loss_weight: float) -> Task
     mask_loss = dice = None
     if masked:
         overlap, sides = np.sum([part.soft for part in masked if part.soft is not None], axis=0)
-        pixels = sum(part.pixels for part in masked)
-        cross_entropy = sum(part.cross_entropy * part.pixels for part in masked) / pixels
+        cross_entropy = sum(part.cross_entropy for part in masked) / max(sum(part.pixels for part in masked), 1)
         mask_loss = float(1 - np.mean((2 * overlap + _SMOOTH) / (sides + _SMOOTH))) + cross_entropy
-        hard = np.sum([(part.tally.overlap[0], part.tally.overlap[1] + part.tally.overlap[2])
-                       for part in masked if part.tally.overlap is not None], axis=0)  # fmt: skip
-        dice = pooled_dice(hard)
+        counts = [part.tally.overlap for part in masked if part.tally.overlap is not None]
+        dice = pooled_dice(
+            np.sum([one.both for one in counts], axis=0), np.sum([one.truth + one.predicted for one in counts], axis=0)
+        )
     weights = sum(part.class_weight for part in known)
     class_loss = sum(part.class_weight * (part.class_loss or 0.0) for part in known) / weights if weights else None
     right = [int(np.argmax(part.tally.scores)) == part.tally.true_class for part in known if part.tally.scores is not None]
     return task_metrics(mask_loss, class_loss, class_loss_weight, dice=dice, accuracy=mean(right))
 
 
-def _soft_overlap(logits: Tensor, mask: Tensor) -> tuple[NDArray[np.float64], float]:
-    probabilities = torch.softmax(logits.float(), 0)
-    truth = functional.one_hot(mask, len(logits)).movedim(-1, 0)
-    both = (probabilities * truth).sum((1, 2))
-    sides = probabilities.sum((1, 2)) + truth.sum((1, 2))
-    cross_entropy = functional.cross_entropy(logits.float()[None], mask[None])
-    return torch.stack([both, sides]).cpu().double().numpy(), float(cross_entropy)
+def _soft_overlap(logits: NDArray[np.float32], truth: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
+    """Return (2, classes) overlap of probabilities and truth and the sum of both, and the sum of the cross-entropy.
 
-
-def _thinned(mask: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    rows, columns = (((np.arange(few) + 0.5) * many / few).astype(int) for few, many in zip(shape, mask.shape, strict=True))
-    return mask[np.ix_(rows, columns)]
-
-
-def _middle(plane: NDArray[Any], most: int) -> NDArray[Any]:
-    top, left = (max(side - most, 0) // 2 for side in plane.shape[1:])
-    return plane[:, top : top + most, left : left + most]
+    Pixels that are ignored in the truth are left out.
+    """
+    classes = len(logits)
+    told = torch.from_numpy(np.ascontiguousarray(truth, np.int64))
+    counted = told != IGNORE
+    log_probabilities = torch.log_softmax(torch.from_numpy(logits), 0)
+    log_probabilities = log_probabilities.flatten(1) if bool(counted.all()) else log_probabilities[:, counted]
+    flat = told[counted]
+    of_truth = log_probabilities.gather(0, flat[None])[0]
+    both = torch.bincount(flat, of_truth.exp(), minlength=classes)
+    sides = log_probabilities.exp().sum(1) + torch.bincount(flat, minlength=classes)
+    return torch.stack([both, sides]).double().numpy(), -float(of_truth.sum(dtype=torch.float64))

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from magicgui.widgets import Container, PushButton
 from qtpy.QtCore import QTimer
 
-from napari_resformer.events import Failed, Finished, Progress
+from napari_resformer.engine.faults import Failed, describe
+from napari_resformer.engine.job import Job
+from napari_resformer.events import Finished, Progress
 from napari_resformer.widgets.base import signals
-from napari_resformer.widgets.base.fields import CANCEL, CANCELLING, RUN
+from napari_resformer.widgets.base.engines import engine_of
+from napari_resformer.widgets.base.fields import CANCEL, CANCELLING
+from napari_resformer.widgets.base.job import DockJob
 from napari_resformer.widgets.base.lifetime import Lifetime
 from napari_resformer.widgets.base.progress import Activity, RunBar
-from napari_resformer.widgets.base.text import Message
-from napari_resformer.widgets.base.worker import Job
+from napari_resformer.widgets.base.text import Message, scrollable
 
 if TYPE_CHECKING:
     import napari
-
-Start = Callable[[], Iterator[Any]]
 
 
 class JobDock(Container[Any]):
     """The base of the dock widgets.
 
-    A subclass makes its fields, among them ``run``, lays them out with ``_bar`` and ``_message``, and calls
-    :meth:`_begin_life` last. It says what it listens to (:meth:`_connections`), what is looked at ahead
-    (:meth:`_look_ahead`), what a run is (:meth:`_begin_run`), and what its events and its answer mean
+    Jobs run in the worker process that the docks of a viewer share. A subclass makes its fields, among them ``run``, lays them
+    out with ``_bar`` and ``_message``, and calls :meth:`_begin_life` last. It says what it listens to (:meth:`_connections`),
+    what is looked at ahead (:meth:`_look_ahead`), what a run is (:meth:`_begin_run`), and what its events and its answer mean
     (:meth:`_on_event`, :meth:`_show_answer`).
 
     Parameters
@@ -41,15 +42,18 @@ class JobDock(Container[Any]):
     """
 
     run: PushButton
+    _run_words: ClassVar[str]
+    """What the button says that starts a run."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, delay: int) -> None:
         super().__init__()
         self._viewer = napari_viewer
+        self._engine = engine_of(napari_viewer)
         self._message = Message()
         self._attached = False
-        self._job: Job | None = None
-        self._ahead: Job | None = None
-        self._warm_up: Job | None = None
+        self._job: DockJob | None = None
+        self._ahead: DockJob | None = None
+        self._warm_up: DockJob | None = None
         self._answer: Failed | Finished[Any] | None = None
         self._refusal = ""
         self._activity: Activity | None = None
@@ -101,10 +105,11 @@ class JobDock(Container[Any]):
 
     @abstractmethod
     def _show_answer(self, answer: Failed | Finished[Any] | None, *, cancelled: bool) -> None:
-        """Tell how a job has ended, once its worker is gone: it meddles with Python's filters of warnings, as napari does."""
+        """Tell how a job has ended."""
 
     # ------------------------------------------------------------------------------------------------------------ life
     def _begin_life(self) -> None:
+        self._content = scrollable(self.native)
         lifetime = Lifetime(self.native)
         lifetime.first_shown.connect(self._first_shown)
         lifetime.docked.connect(self._attach)
@@ -167,9 +172,9 @@ class JobDock(Container[Any]):
         if self._attached and not self.busy:
             self._look_ahead()
 
-    def _start_look(self, start: Start, seen: Callable[[Any], None]) -> None:
-        """Look in a worker's thread."""
-        self._ahead = Job(start, self.native)
+    def _start_look(self, job: Job, seen: Callable[[Any], None]) -> None:
+        """Look in the worker process."""
+        self._ahead = DockJob(self._engine, job, self.native)
         self._ahead.happened.connect(seen)
         self._ahead.ended.connect(self._look_ended)
 
@@ -182,6 +187,10 @@ class JobDock(Container[Any]):
             self._say(refusal, warning=True)
         self._refusal = refusal
 
+    def _say_error(self, error: Exception) -> None:
+        """Tell what went wrong in napari's own process."""
+        self._say(describe(error).text, warning=True)
+
     def _say(self, words: str, *, warning: bool = False) -> None:
         self._message.say(words, warning=warning)
 
@@ -193,7 +202,7 @@ class JobDock(Container[Any]):
             self._job.cancel()
             self.run.enabled, self.run.text = False, CANCELLING
 
-    def _start(self, start: Start, words: str) -> None:
+    def _start(self, work: Job, words: str) -> None:
         """Start a job; ``words`` name it in the activity dock."""
         self._look_later()
         self._timer.stop()
@@ -202,7 +211,7 @@ class JobDock(Container[Any]):
         self.run.text = CANCEL
         self._bar.say("Preparing")  # how much there is to do is known a moment later
         self._bar.show()
-        self._job = job = Job(start, self.native)
+        self._job = job = DockJob(self._engine, work, self.native)
         job.happened.connect(self._on_event)
         job.ended.connect(self._on_ended)
         activity = Activity(words)  # napari processes events meanwhile
@@ -230,7 +239,7 @@ class JobDock(Container[Any]):
         self._look_later()
 
     def _idle(self) -> None:
-        self.run.text, self.run.enabled = RUN, True
+        self.run.text, self.run.enabled = self._run_words, True
         self._bar.hide()
 
     def _close_activity(self) -> None:

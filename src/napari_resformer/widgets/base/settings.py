@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from napari_resformer.devices import DEVICES
 
 
 @dataclass(frozen=True)
 class PluginSettings:
-    """Default model and device, pixels on a side that one pass of the network owns, and a folder for large masks."""
+    """What the user chose, or the defaults.
+
+    Parameters
+    ----------
+    model, device : str
+        What the widgets choose at first.
+    tile_size : int
+        Pixels on a side that one pass of the network owns.
+    result_folder : str
+        Where large masks go whose image is no local file; empty for a folder of the cache.
+    idle_minutes : int
+        After so long without a job the worker process ends, and gives its memory and the graphics card's back.
+    """
 
     model: str = "nuclei"
     device: str = "auto"
     tile_size: int = 1024
     result_folder: str = ""
+    idle_minutes: int = 10
 
 
 def read_settings() -> PluginSettings:
@@ -27,7 +40,7 @@ def read_settings() -> PluginSettings:
         stored = get_plugin_settings("napari-resformer").prediction
         device = str(getattr(stored.device, "value", stored.device))
         folder = str(getattr(stored, "result_folder", ""))
-        read = PluginSettings(str(stored.model), device, int(stored.tile_size), folder)
+        read = PluginSettings(str(stored.model), device, int(stored.tile_size), folder, int(getattr(stored, "idle_minutes", 10)))
     except (AttributeError, KeyError, ValueError, TypeError):
         return PluginSettings()
-    return read if read.device in DEVICES else PluginSettings(read.model, tile_size=read.tile_size, result_folder=folder)
+    return read if read.device in DEVICES else replace(read, device="auto")

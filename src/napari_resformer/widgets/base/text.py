@@ -9,6 +9,7 @@ from itertools import zip_longest
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QApplication, QFrame, QHBoxLayout, QLabel, QScrollArea, QSizePolicy, QStyle, QVBoxLayout, QWidget
 
+_LEAST_HEIGHT = 120  # pixels of a dock: some fields, and the rest scrolls
 _LONG_WORD = 20
 _BREAK = "\u200b"  # no width, but a line may end there
 
@@ -113,6 +114,28 @@ class ScrollingWords(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setMinimumHeight(80)
         self.setMinimumWidth(1)
+
+
+def scrollable(widget: QWidget) -> QWidget:
+    """Put the contents of a widget into a scroll area inside it, so that a dock may be lower than they are.
+
+    Returns
+    -------
+    QWidget
+        What has the layout now that the widget had.
+    """
+    page = QWidget()
+    page.setLayout(widget.layout())  # Qt takes it from the widget
+    area = QScrollArea()
+    area.setWidget(page)
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setMinimumHeight(_LEAST_HEIGHT)
+    around = QVBoxLayout(widget)
+    around.setContentsMargins(0, 0, 0, 0)
+    around.addWidget(area)
+    return page
 
 
 def _breakable(words: str) -> str:

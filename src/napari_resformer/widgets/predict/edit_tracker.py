@@ -8,7 +8,7 @@ from typing import Any
 _EVENTS = ("paint", "labels_update")  # a stroke has ended; a stroke is under way
 
 
-class Strokes:
+class EditTracker:
     """Notice strokes in Labels layers, until :meth:`stop`.
 
     Parameters
@@ -19,11 +19,11 @@ class Strokes:
     Attributes
     ----------
     painted : set
-        The ``unique_id`` of each layer that was.
+        The ``unique_id`` of each layer that was, as text.
     """
 
     def __init__(self, layers: Iterable[Any] = ()) -> None:
-        self.painted: set[Any] = set()
+        self.painted: set[str] = set()
         self._layers = list(layers)
         self._each("connect")
 
@@ -40,4 +40,4 @@ class Strokes:
                     getattr(emitter, what)(self._note)
 
     def _note(self, event: Any) -> None:
-        self.painted.add(event.source.unique_id)
+        self.painted.add(str(event.source.unique_id))

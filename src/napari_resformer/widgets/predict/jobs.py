@@ -1,4 +1,4 @@
-"""The jobs that the widget starts in a worker thread; only there they load torch."""
+"""The jobs of Segment & Classify, for the worker process: only there they load torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_resformer.images.image import Image, from_array
 from napari_resformer.images.pyramid import part_at_level, suitable_level
 from napari_resformer.widgets.predict.output_path import store_path
 from napari_resformer.widgets.predict.region import Region
-from napari_resformer.widgets.results.result_layer import Earlier, Growing, LabelsData, growing, labels_data
+from napari_resformer.widgets.results.contents import Asked, Earlier, Growing, LabelsData, growing, labels_data
 
 if TYPE_CHECKING:
     from napari_resformer.model.file import Model
@@ -58,6 +58,11 @@ class Request:
     source: str | None = None
     folder: str = ""
     zoom: float | None = None
+
+    @property
+    def asked(self) -> Asked:
+        """What the result answers to."""
+        return Asked(self.model, self.region.name, self.image.axes, self.zoom)
 
     def plan(self) -> Plan:
         """Plan the prediction; reads a sample of the pixels."""
@@ -112,7 +117,7 @@ def plan_job(request: Request) -> Iterator[Finished[tuple[str, ...]]]:
 def predict_job(request: Request, earlier: Sequence[Earlier] = ()) -> Iterator[JobEvent]:
     """Plan, load the model, predict, and prepare the Labels layer."""
     from napari_resformer.model.library import load_model
-    from napari_resformer.prediction.job import run_plan
+    from napari_resformer.prediction.predictor import run_plan
 
     plan, model = request.plan(), load_model(request.model)
     out = request.store(model, plan)
@@ -120,9 +125,9 @@ def predict_job(request: Request, earlier: Sequence[Earlier] = ()) -> Iterator[J
     try:
         for event in events:
             if isinstance(event, Finished):
-                yield Finished(labels_data(event.result, plan.image, request.model, request.region.name, earlier))
+                yield Finished(labels_data(event.result, plan.image, request.asked, earlier))
             elif isinstance(event, MaskOpened):
-                yield growing(event, plan.image, request.model, request.region.name, len(plan.card.mask_classes))
+                yield growing(event, plan.image, request.asked, len(plan.card.mask_classes))
             else:
                 yield event
     finally:

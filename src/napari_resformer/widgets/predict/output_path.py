@@ -32,7 +32,8 @@ def store_path(source: str | None, wanted: str, name: str, model: str, fingerpri
     fingerprint : dict
         Model, image and settings.
     """
-    from napari_resformer.prediction.store import OME_SUFFIX, can_resume
+    from napari_resformer.io.ome_zarr_writer import OME_SUFFIX
+    from napari_resformer.prediction.resume import can_resume
 
     folder, stem = cache_folder(), name
     beside = Path(source) if source else None

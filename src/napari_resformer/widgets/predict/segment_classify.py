@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, LineEdit, PushButton
-from qtpy.QtCore import QTimer
 
-from napari_resformer.events import Failed, Finished, Progress
+from napari_resformer.engine.faults import Failed, describe
+from napari_resformer.engine.job import Job
+from napari_resformer.events import Finished, Progress
 from napari_resformer.images.image import Image
 from napari_resformer.images.layers import from_layer
 from napari_resformer.model.library import ModelEntry, list_models
 from napari_resformer.widgets.base import fields
 from napari_resformer.widgets.base.dock import JobDock
+from napari_resformer.widgets.base.job import DockJob
 from napari_resformer.widgets.base.settings import read_settings
 from napari_resformer.widgets.base.text import Lines, ScrollingWords
-from napari_resformer.widgets.base.worker import Job, in_words
-from napari_resformer.widgets.predict.edit_tracker import Strokes
 from napari_resformer.widgets.predict.jobs import Request, plan_job, predict_job, warm_up
 from napari_resformer.widgets.predict.region import WHOLE, Region, region_choices, take_region
+from napari_resformer.widgets.predict.run import ResultRun
+from napari_resformer.widgets.predict.sight import Sight
+from napari_resformer.widgets.results.contents import Growing, LabelsData
 from napari_resformer.widgets.results.result_layer import (
-    Frame,
-    Growing,
-    LabelsData,
-    earlier_results,
-    frame_of,
-    show_growing,
-    show_result,
+    follow_names,
+    latest_result,
     stored_result,
 )
 from napari_resformer.widgets.results.scores import ScorePanel, plane_index
@@ -38,7 +34,6 @@ from napari_resformer.widgets.results.scores import ScorePanel, plane_index
 if TYPE_CHECKING:
     import napari
 
-_REFRESH = 1500  # milliseconds between two looks at a mask that grows
 _PLAN_DELAY = 250  # milliseconds without a change before the plan is made anew
 _PLANNED_BY = ("data", "axis_labels", "scale", "units")  # events of a layer that change its plan
 _NO_IMAGE = "Open an image, or take one from File > Open Sample > ResFormer."
@@ -65,6 +60,7 @@ class SegmentClassify(JobDock):
     region: ComboBox
     device: ComboBox
     run: PushButton
+    _run_words = fields.RUN
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer, _PLAN_DELAY)
@@ -73,11 +69,7 @@ class SegmentClassify(JobDock):
         self._zooms: dict[Any, str] = {}  # and zooms
         self._wanted, self._offered = WHOLE, [WHOLE]  # region that the user chose last, regions that there are
         self._watched: Any = None
-        self._running_on: Any = None
-        self._growing: Any = None  # the layer of a mask that is being made
-        self._frame: Frame | None = None  # where the image lay when the run began
-        self._changed = False  # whether its layer got other data since
-        self._strokes = Strokes()  # in results that the run may replace
+        self._running: ResultRun | None = None
         self._shown: Any = None
         settings = read_settings()
         # Appended one by one, since only then magicgui makes their labels equally wide.
@@ -90,13 +82,8 @@ class SegmentClassify(JobDock):
         self.native.setMinimumWidth(240)
         if settings.model in self._entries:
             self.model.value = settings.model
-        self._refresh = QTimer(self.native)
-        self._refresh.setInterval(_REFRESH)
-        self._refresh.timeout.connect(self._show_growth)
-        self._sight = QTimer(self.native)
-        self._sight.setSingleShot(True)
-        self._sight.setInterval(_PLAN_DELAY)
-        self._sight.timeout.connect(self._sight_changed)
+        self._sight = Sight(self._viewer, _PLAN_DELAY, self.native)
+        self._sight.changed.connect(self._sight_changed)
         self.image.changed.connect(self._image_changed)
         self.region.changed.connect(self._region_changed)
         self.model.changed.connect(self._model_changed)
@@ -137,32 +124,29 @@ class SegmentClassify(JobDock):
 
     def _unfollow(self) -> None:
         self._watch(None)
-        self._watch_run(None)
-        self._growing = self._shown = None
-        with suppress(RuntimeError):
-            self._sight.stop()
+        self._end_run()
+        self._shown = None
+        self._sight.stop()
 
     def _connections(self) -> list[tuple[Any, Any]]:
         viewer = self._viewer
         layers = viewer.layers.events
-        camera = getattr(viewer, "scene", viewer).camera  # napari 0.9 moved it
         return [
             *super()._connections(),
             (layers.inserted, self.reset_choices),
             (layers.removed, self._removed),
             (layers.reordered, self.reset_choices),
-            (layers.renamed, self.reset_choices),
+            (layers.renamed, self._renamed),
             (viewer.layers.selection.events.active, self._active_changed),
+            (viewer.layers.selection.events.changed, self._look_again),
             (viewer.dims.events.current_step, self._step_changed),
-            (viewer.dims.events.ndisplay, self._sight_later),
-            (camera.events.center, self._sight_later),
-            (camera.events.zoom, self._sight_later),
+            *self._sight.emitters(),
         ]
 
     def _first_shown(self) -> None:
-        fields.align_labels(self.native)  # with the fonts of the theme
+        fields.align_labels(self._content)  # with the fonts of the theme
         if self._attached and self.model.value is not None:
-            self._warm_up = Job(partial(warm_up, self.model.value, self.device.value), self.native)
+            self._warm_up = DockJob(self._engine, Job.of(warm_up, self.model.value, self.device.value), self.native)
 
     def _set_accent(self, colour: str) -> None:
         self._scores.bars.set_accent(colour)
@@ -203,11 +187,6 @@ class SegmentClassify(JobDock):
             self._wanted = chosen
         self._field_changed()
 
-    def _sight_later(self, *_: Any) -> None:
-        """See what is in sight once the camera rests."""
-        if self._attached:
-            self._sight.start()
-
     def _sight_changed(self) -> None:
         if not self._attached:
             return
@@ -215,6 +194,9 @@ class SegmentClassify(JobDock):
         self._offer_regions()
         if before != WHOLE:
             self._field_changed()
+
+    def _look_again(self, *_: Any) -> None:
+        self._look_later()
 
     def _step_changed(self, *_: Any) -> None:
         self._show_plane()
@@ -227,9 +209,21 @@ class SegmentClassify(JobDock):
         layer = next((layer for layer in self._viewer.layers if layer == active), None)
         if layer in self.image.choices:
             self.image.value = layer
+            self._show_scores(latest_result(self._viewer.layers, layer))
         elif stored_result(layer) is not None:
-            self._shown = layer
-            self._show_plane()
+            self._show_scores(layer)
+
+    def _show_scores(self, result: Any | None) -> None:
+        """Show the scores of a result; nothing for none: those of another image would be taken for this one's."""
+        self._shown = result
+        if result is None:
+            self._scores.clear()
+        self._show_plane()
+
+    def _renamed(self, *_: Any) -> None:
+        follow_names(self._viewer.layers)
+        self.reset_choices()
+        self._show_plane()
 
     def _image_changed(self, *_: Any) -> None:
         layer = self.image.value
@@ -293,7 +287,7 @@ class SegmentClassify(JobDock):
             self._shown = None
             self._scores.clear()
         self.reset_choices()
-        if event.value is self._running_on and self._job is not None:
+        if self._running is not None and event.value is self._running.image and self._job is not None:
             self._job.discard()
             self._say("The image was removed, so the run was cancelled.", warning=True)
             self._finish()
@@ -306,17 +300,21 @@ class SegmentClassify(JobDock):
         try:
             request = self._request()
         except (ValueError, TypeError) as error:
-            self._show_plan((), refusal=in_words(error))
+            self._show_plan((), refusal=describe(error).text)
             return
-        self._start_look(partial(plan_job, request), self._planned)
+        self._start_look(Job.of(plan_job, request), self._planned)
 
     def _planned(self, event: Any) -> None:
         if isinstance(event, Failed):
-            self._show_plan((), refusal=in_words(event.error))
+            self._show_plan((), refusal=event.fault.text)
         elif isinstance(event, Finished) and event.result is not None:
             self._show_plan(event.result)
 
-    def _show_plan(self, lines: Sequence[str], *, heading: str = "Run will do this", refusal: str = "") -> None:
+    def _show_plan(self, lines: Sequence[str], *, heading: str = "What Run will do", refusal: str = "") -> None:
+        selected = [layer for layer in self._viewer.layers.selection if layer in self.image.choices]
+        others = [layer for layer in selected if layer is not self.image.value]
+        if lines and self.image.value is not None and others:
+            lines = (f"{len(others) + 1} images are selected; only {self.image.value.name} is run", *lines)
         self._plan.say(lines, heading if lines else "")
         self._refuse(refusal)
 
@@ -347,15 +345,12 @@ class SegmentClassify(JobDock):
         try:
             request = self._request()
         except (ValueError, TypeError) as error:
-            self._say(in_words(error), warning=True)
+            self._say_error(error)
             return
         layer = self.image.value
-        earlier = earlier_results(self._viewer.layers, layer, request.model, request.region.name)
-        self._growing = None
-        self._watch_run(layer)
-        of_old = {one.layer_id for one in earlier}
-        self._strokes = Strokes(one for one in self._viewer.layers if one.unique_id in of_old)
-        self._start(partial(predict_job, request, earlier), f"{request.model}: {layer.name}")
+        self._end_run()
+        self._running = ResultRun(self._viewer, layer, request.asked, self.native)
+        self._start(Job.of(predict_job, request, self._running.earlier), f"{request.model}: {layer.name}")
 
     def _on_event(self, event: Any) -> None:
         super()._on_event(event)
@@ -366,61 +361,45 @@ class SegmentClassify(JobDock):
 
     def _grow(self, begun: Growing) -> None:
         """Show a large mask from its beginning on."""
+        if self._running is None:
+            return
         try:
-            self._growing = show_growing(self._viewer, self._running_on, begun, self._frame if self._changed else None)
+            self._running.grow(begun)
         except Exception as error:  # noqa: BLE001 - the mask is made all the same, and shown at the end
-            self._say(in_words(error), warning=True)
+            self._say_error(error)
             return
         if begun.resumed:
             self._say("Going on where the last run stopped.")
-        self._refresh.start()
-
-    def _show_growth(self) -> None:
-        if self._growing is not None and self._growing in self._viewer.layers:
-            self._growing.refresh()
-
-    def _watch_run(self, layer: Any) -> None:
-        """Notice when the layer of a run gets other data; None once the run is over."""
-        if self._running_on is not None:
-            self._running_on.events.data.disconnect(self._data_changed)
-        self._strokes.stop()
-        if layer is not None:
-            self._frame, self._changed = frame_of(layer), False
-            layer.events.data.connect(self._data_changed)
-        self._running_on = layer
-
-    def _data_changed(self, *_: Any) -> None:
-        self._changed = True
 
     def _show_answer(self, answer: Failed | Finished[Any] | None, *, cancelled: bool) -> None:
         if isinstance(answer, Finished):
             try:
                 self._show(answer.result)
             except Exception as error:  # noqa: BLE001 - no memory for the layer, say; the widget must be ready again
-                answer = Failed(error)
+                answer = Failed(describe(error))
         if isinstance(answer, Failed):
-            self._say(in_words(answer.error), warning=True)
+            self._say(answer.fault.text, warning=True)
         elif cancelled and answer is None:
-            kept = self._growing is not None and self._growing in self._viewer.layers
+            kept = self._running is not None and self._running.kept
             self._say(
                 "Cancelled. What is done stays in its layer; Run goes on there." if kept else "Cancelled; nothing was changed."
             )
 
     def _finish(self) -> None:
-        self._growing = None
-        self._watch_run(None)
+        self._end_run()
         super()._finish()
 
-    def _idle(self) -> None:
-        super()._idle()
-        self._refresh.stop()
+    def _end_run(self) -> None:
+        if self._running is not None:
+            with suppress(RuntimeError):  # Qt's part of it may be gone already
+                self._running.end()
+        self._running = None
 
     def _show(self, labels: LabelsData) -> None:
-        kept = tuple(one for one in labels.replaces if one.layer_id not in self._strokes.painted)
-        labels = replace(labels, replaces=kept)
-        self._shown = show_result(self._viewer, self._running_on, labels, self._frame if self._changed else None)
+        assert self._running is not None
+        self._shown = self._running.show(labels)
         self._show_plane()
-        stale = " The image was changed meanwhile: this is the result of what it showed before." if self._changed else ""
+        stale = " The image has changed since: this is the result of what it showed before." if self._running.changed else ""
         self._say(labels.summary + stale)
 
     def _show_plane(self, *_: Any) -> None:

@@ -160,8 +160,8 @@ def readable(name: str) -> str:
 
 def percent(score: float) -> str:
     """Return a score in words; rounding makes none of them certain."""
-    if 0.9995 <= score < 1:
+    if score >= 0.9995:
         return ">99.9%"
-    if 0 < score < 0.0005:
+    if score < 0.0005:
         return "<0.1%"
     return f"{score:.1%}"

@@ -7,12 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from napari.layers import Labels
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
-from napari_resformer.images.image import Image
+from napari_resformer.images.image import Image, PlaneIndex
 from napari_resformer.widgets.base.fields import axes_hint
+from napari_resformer.widgets.results.placement import Placement, frame_of, geometry
+from napari_resformer.widgets.results.result_layer import stored_result
 from napari_resformer.widgets.train.annotation import (
-    PlaneIndex,
     fitting_classes,
     give_class,
     give_classes,
@@ -23,6 +26,8 @@ from napari_resformer.widgets.train.annotation import (
     typed_axes,
 )
 from napari_resformer.widgets.train.class_field import ClassField
+from napari_resformer.widgets.train.focus import Focus, new_labels
+from napari_resformer.widgets.train.pairs import PairRow, labels_fit
 from napari_resformer.widgets.train.pairs_table import Pairs
 from napari_resformer.widgets.train.preview import is_preview
 
@@ -58,17 +63,22 @@ class Annotating(QObject):
         Somebody paints, or gives a layer other data.
     moved : Signal
         A layer's pixel size is another one now.
+    focus_changed : Signal
+        Another image is shown alone now, or all are shown.
     """
 
     shown_changed = Signal()
     painted = Signal()
     moved = Signal()
+    focus_changed = Signal()
 
     def __init__(self, viewer: Any, pairs: Pairs, field: ClassField, parent: QObject) -> None:
         super().__init__(parent)
         self._viewer, self._pairs, self._field = viewer, pairs, field
         self._attached = False
         self._heard: dict[Any, Any] = {}  # layers by their id
+        self._drawn: dict[Any, Any] = {}  # what a labels layer showed when it was drawn last, by its id
+        self.focus = Focus(viewer)
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(0)
@@ -77,6 +87,7 @@ class Annotating(QObject):
         field.given_to_all.connect(self._give_all)
         field.axes_typed.connect(self._type_axes)
         pairs.changed.connect(self._pairs_changed)
+        pairs.row_clicked.connect(self._show_row)
 
     def attach(self) -> None:
         """Listen to the viewer."""
@@ -92,6 +103,7 @@ class Annotating(QObject):
         for emitter, slot in self._connections():
             emitter.disconnect(slot)
         self._listen_to(())
+        self.focus.restore()
         with suppress(RuntimeError):
             self._soon.stop()
 
@@ -130,7 +142,7 @@ class Annotating(QObject):
         viewer = self._viewer
         layers = viewer.layers.events
         return [
-            (layers.inserted, self._layers_changed),
+            (layers.inserted, self._inserted),
             (layers.removed, self._removed),
             (layers.reordered, self._layers_changed),
             (layers.renamed, self._layers_changed),
@@ -147,8 +159,51 @@ class Annotating(QObject):
     def _active_changed(self, *_: Any) -> None:
         self._soon.start()
 
+    def _show_row(self, row: PairRow) -> None:
+        """Show the image of a row alone, so that strokes land on what is seen."""
+        self.focus.show(row.image, row.labels)
+        self.focus_changed.emit()
+
+    def show_all(self) -> None:
+        """Show all layers that were shown before a row was chosen."""
+        self.focus.restore()
+        self.focus_changed.emit()
+
+    def add_labels(self) -> None:
+        """Add an empty Labels layer for the image that is shown alone, or else for the active one."""
+        layer = self.focus.image if self.focus.image is not None else self._active_image()
+        if layer is None:
+            return
+        try:
+            image = layer_image(layer)
+        except (ValueError, TypeError):  # its axes are asked for in the field below
+            return
+        placed = Placement.of(image).place((np.zeros(image.mask_shape, np.uint8),))
+        self.focus.show(layer, None)
+        added = new_labels(self._viewer, layer, placed.data, geometry(frame_of(layer), placed))
+        self._pairs.choose(layer, added)
+        self.focus_changed.emit()
+
+    def _inserted(self, event: Any) -> None:
+        """Take labels that were added while one image is shown alone for labels of that image."""
+        added, image = event.value, self.focus.image
+        if image is not None and isinstance(added, Labels) and stored_result(added) is None and not is_preview(added):
+            row = next((row for row in self._pairs.value if row.image is image), None)
+            if row is not None and row.labels is None and self._fits(image, added):
+                self._pairs.choose(image, added)
+        self._layers_changed()
+
+    @staticmethod
+    def _fits(image_layer: Any, labels: Any) -> bool:
+        try:
+            return labels_fit(layer_image(image_layer, labels), labels)
+        except (ValueError, TypeError):
+            return False
+
     def _removed(self, event: Any) -> None:
         self._pairs.forget(event.value)
+        self._drawn.pop(event.value.unique_id, None)
+        self.focus.forget(event.value)
         self._layers_changed()
 
     def _listen_to(self, layers: Sequence[Any]) -> None:
@@ -160,6 +215,7 @@ class Annotating(QObject):
             for layer in some:
                 for name, slot in (
                     ("paint", self._on_paint),
+                    ("set_data", self._on_redraw),
                     ("data", self._on_data),
                     ("metadata", self._on_metadata),
                     ("axis_labels", self._on_data),
@@ -169,9 +225,22 @@ class Annotating(QObject):
                     if emitter is not None:
                         getattr(emitter, connect)(slot)
         self._heard = wanted
+        self._drawn |= {layer.unique_id: self._shown_of(layer) for layer in new if isinstance(layer, Labels)}
 
     def _on_paint(self, *_: Any) -> None:
         self.painted.emit()
+
+    def _on_redraw(self, event: Any) -> None:
+        """Notice undo, redo, and other widgets that paint: they draw a layer anew, but so does a slider."""
+        layer = event.source
+        if isinstance(layer, Labels):
+            shown = self._shown_of(layer)
+            if self._drawn.get(layer.unique_id) == shown:
+                self.painted.emit()
+            self._drawn[layer.unique_id] = shown
+
+    def _shown_of(self, layer: Any) -> Any:
+        return tuple(self._viewer.dims.point), self._viewer.dims.ndisplay, bool(layer.visible)
 
     def _on_data(self, *_: Any) -> None:
         self._pairs.layers_changed()

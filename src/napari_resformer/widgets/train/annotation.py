@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from napari_resformer.images.image import Image
+from napari_resformer.images.image import Image, PlaneIndex
 from napari_resformer.images.layers import from_layer
 from napari_resformer.widgets.results.result_layer import METADATA_KEY
 
 FORMAT = 1
-PlaneIndex = tuple[int, ...]
-"""Position of a plane on the loop axes of its image; empty where there are none."""
 
 
 def image_classes(layer: Any) -> dict[PlaneIndex, str]:

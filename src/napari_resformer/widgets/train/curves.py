@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import ceil, floor, isfinite, log10
+from math import isfinite
 
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QFontMetricsF, QHelpEvent, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-Value = float | None
-"""None where an epoch does not know it."""
+from napari_resformer.training.history import EpochPoint, Value
+from napari_resformer.training.ticks import round_axis, tick_words
 
 _DARK, _LIGHT = ("#5ad1ff", "#ffb454"), ("#0b6fb3", "#b35300")  # training, validation; told apart by the colour-blind too
 _PANEL = 76  # pixels, with the room for its heading
 _GAP = 8
-
-
-@dataclass(frozen=True)
-class EpochPoint:
-    """What the curves show of one epoch; Dice and accuracy 0 to 1.
-
-    Parameters
-    ----------
-    epoch : int
-        From 1.
-    loss, dice, accuracy : (float or None, float or None)
-        In training, and in validation.
-    best : bool
-        Whether it was the best epoch so far.
-    """
-
-    epoch: int
-    loss: tuple[Value, Value]
-    dice: tuple[Value, Value]
-    accuracy: tuple[Value, Value]
-    best: bool = False
+_STEPS = 2  # between round numbers on the axis of a chart
 
 
 class Curves(QWidget):
@@ -145,7 +124,8 @@ class Curves(QWidget):
         self, painter: QPainter, area: QRectF, values: list[tuple[Value, Value]], colours: Sequence[QColor], ink: QColor
     ) -> None:
         known = [value for pair in values for value in pair if value is not None and isfinite(value)]
-        low, high, ticks = scale(known)
+        marks = round_axis(known, _STEPS)
+        low, high = marks[0], marks[-1]
         grid, quiet = QColor(ink), QColor(ink)
         grid.setAlphaF(0.16)
         quiet.setAlphaF(0.85)
@@ -154,11 +134,11 @@ class Curves(QWidget):
             return area.bottom() - (value - low) / (high - low) * area.height()
 
         metrics = QFontMetricsF(self.font())
-        for tick in ticks:
+        for tick in marks:
             painter.setPen(QPen(grid, 1))
             painter.drawLine(QPointF(area.left(), y(tick)), QPointF(area.right(), y(tick)))
             painter.setPen(quiet)
-            words = _tick_words(tick, ticks)
+            words = tick_words(tick, marks)
             painter.drawText(
                 QPointF(area.left() - metrics.horizontalAdvance(words) - 5, y(tick) + metrics.ascent() / 2 - 1), words
             )
@@ -203,29 +183,6 @@ def _pen(colour: QColor, *, dashed: bool) -> QPen:
     if dashed:  # not by the colour alone
         pen.setDashPattern([3.0, 2.0])
     return pen
-
-
-def scale(values: Sequence[float]) -> tuple[float, float, list[float]]:
-    """Return the ends of an axis and two or three round numbers on it."""
-    if not values:
-        return 0.0, 1.0, [0.0, 1.0]
-    low, high = min(values), max(values)
-    if high - low < 1e-3 * max(abs(high), 1e-6):
-        low, high = low - 0.05 * max(abs(low), 0.1), high + 0.05 * max(abs(high), 0.1)
-    step = _round_step((high - low) / 2)
-    first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
-    return first * step, last * step, [number * step for number in range(first, last + 1)]
-
-
-def _round_step(wanted: float) -> float:
-    power = 10.0 ** floor(log10(wanted))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= wanted * 0.999)
-
-
-def _tick_words(tick: float, ticks: Sequence[float]) -> str:
-    step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
-    digits = max(0, -floor(log10(step) + 1e-9)) if step > 0 else 0
-    return f"{tick + 0.0:.{min(digits, 4)}f}"
 
 
 def _pair(values: tuple[Value, Value]) -> str:

@@ -1,57 +1,83 @@
-"""What epochs cost in time, from the steps that were measured."""
+"""How long a training will take, from the steps and epochs that were measured; nothing is said before there are enough."""
 
 from __future__ import annotations
 
+from statistics import median
+
 from napari_resformer.events import EpochDone, StepDone
 
-_FIRST = 2  # steps that load libraries and warm up caches, and tell nothing
+_WARM_UP = 2  # first steps, which load libraries and fill caches, and tell nothing
+_ENOUGH = 5  # measured steps
 
 
 class Stopwatch:
-    """Measures a run by its events."""
+    """Measures a training by its events; times are those of one clock, in seconds."""
 
     def __init__(self) -> None:
-        self._last: tuple[int, int, float] | None = None  # epoch, step and when
-        self._first_epoch: int | None = None
-        self._spans: list[float] = []
-        self._whole: list[float] = []
-        self._steps = 0
-        self._done = 0.0  # epochs, with the part of the present one
-        self._epochs = 1
+        self._steps: list[float] = []  # seconds of each measured step
+        self._epochs: list[float] = []  # seconds of each whole epoch
+        self._validations: list[float] = []  # seconds from an epoch's last step to its end
+        self._in_epochs = 0  # steps of the whole epochs, that of the warm-up left out
+        self._last: tuple[StepDone, float] | None = None
+        self._first_epoch = 0
+        self._done = self._wanted = 0
 
     def step(self, event: StepDone, now: float) -> None:
-        """Note a step; ``now`` in seconds. Steps may have been left out in between."""
-        if self._last is not None:
-            epoch, step, then = self._last
-            if epoch == event.epoch and event.step > step >= (_FIRST if self._first_epoch in (None, epoch) else 1):
-                self._spans.append((now - then) / (event.step - step))
-        if self._first_epoch is None:
+        """Note a step; some in between may have been left out."""
+        if self._last is None:
             self._first_epoch = event.epoch
-        self._last = event.epoch, event.step, now
-        self._steps, self._epochs = event.steps, event.epochs
-        self._done = event.epoch - 1 + event.step / event.steps
+        else:
+            last, then = self._last
+            taken = event.step - last.step
+            warm = event.epoch > self._first_epoch or last.step >= _WARM_UP
+            if event.epoch == last.epoch and taken > 0 and warm:
+                self._steps += [(now - then) / taken] * taken
+        self._last, self._wanted = (event, now), event.epochs
 
-    def epoch(self, event: EpochDone) -> None:
-        """Note an epoch, with its validation."""
-        self._whole.append(event.seconds)
-        self._done, self._epochs = float(event.epoch), event.epochs
+    def epoch(self, event: EpochDone, now: float) -> None:
+        """Note the end of an epoch."""
+        self._epochs.append(event.seconds)
+        if self._last is not None:
+            last, then = self._last
+            self._validations.append(now - then)
+            self._in_epochs += last.steps if event.epoch > self._first_epoch else 0
+        self._done, self._wanted = event.epoch, event.epochs
 
     @property
     def epoch_seconds(self) -> float | None:
-        """Seconds an epoch, None until it can be told."""
-        if len(self._whole) > 1:  # the first one holds the warm-up
-            later = sorted(self._whole[1:])
-            return later[len(later) // 2]
-        if self._spans:
-            spans = sorted(self._spans)
-            return spans[len(spans) // 2] * self._steps
-        return self._whole[0] if self._whole else None
+        """Seconds that an epoch takes, with its validation; None until that was measured."""
+        if len(self._epochs) > 1 and self._in_epochs + len(self._steps) >= _ENOUGH:
+            return median(self._epochs[1:])  # the first holds the warm-up
+        return self._by_steps() if self._validations else None
 
     @property
     def remaining(self) -> float | None:
-        """Seconds to the end, None until it can be told."""
-        each = self.epoch_seconds
-        return None if each is None else max(self._epochs - self._done, 0.0) * each
+        """Seconds to the end, None until enough was measured; without validation until one was measured."""
+        each = self.epoch_seconds or self._by_steps()
+        if each is None or self._last is None:
+            return None
+        last, validation = self._last[0], median(self._validations or [0.0])
+        begun = last.step / last.steps if last.epoch > self._done else 0.0
+        return max((self._wanted - self._done) * each - begun * (each - validation), 0.0)
+
+    def words(self) -> str:
+        """Return what to say of it; empty while too little was measured."""
+        remaining, each = self.remaining, self.epoch_seconds
+        if remaining is None:
+            return ""
+        if each is None:
+            return f"About {duration(remaining)} left, plus the time for validation."
+        return f"About {duration(remaining)} left; each epoch takes {duration(each)}."
+
+    def _by_steps(self) -> float | None:
+        if len(self._steps) < _ENOUGH or self._last is None:
+            return None
+        return median(self._steps) * self._last[0].steps + median(self._validations or [0.0])
+
+
+def cost_words(epochs: int, each: float) -> str:
+    """Return what to say of a training whose epochs were measured before."""
+    return f"{epochs} epochs take about {duration(epochs * each)} ({duration(each)} each, as measured)."
 
 
 def duration(seconds: float) -> str:

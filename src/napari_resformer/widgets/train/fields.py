@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, LineEdit, PushButton, SpinBox
+from qtpy.QtWidgets import QLabel, QWidget
+from superqt import QCollapsible
 
 from napari_resformer.devices import DEVICES
-from napari_resformer.network.config import PRESETS
-from napari_resformer.widgets.base.fields import RUN, narrow
+from napari_resformer.training.session import name_fault
+from napari_resformer.training.settings import describe_setting
+from napari_resformer.widgets.base.fields import narrow
 
 SCRATCH = "from scratch"
-RESUME = "Resume"
-VALUES_ARE_CLASSES, VALUES_ARE_OBJECTS = "mask classes", "object numbers"
+TRAIN, RESUME = "Train", "Resume"
+CLASS_LABELS, INSTANCE_LABELS = "mask classes", "instance labels"
+
+
+def setting_field(setting: str, name: str, label: str, **options: Any) -> Any:
+    """Return a field for a setting of :class:`~napari_resformer.training.settings.TrainSettings`.
+
+    Default, range, choices and tooltip are those of the setting.
+
+    Parameters
+    ----------
+    setting : str
+        Which one.
+    name, label : str
+        How scripts and people call the field.
+    options
+        More for the field.
+    """
+    info = describe_setting(setting)
+    common = {"name": name, "value": info.default, "tooltip": textwrap.fill(info.help, 80), **options}
+    if info.kind is bool:
+        return CheckBox(text=label, **common)
+    if info.choices:
+        return ComboBox(label=label, choices=list(info.choices), **common)
+    assert info.minimum is not None
+    assert info.maximum is not None
+    return SpinBox(label=label, min=int(info.minimum), max=int(info.maximum), **common)
 
 
 def make_fields(models: Any) -> list[Any]:
@@ -31,13 +60,12 @@ def make_fields(models: Any) -> list[Any]:
             nullable=False,
             tooltip="A model that already knows something needs fewer images than one from scratch.",
         ),
-        SpinBox(name="epochs", label="Epochs", value=30, min=1, max=100_000, tooltip="How often each image is learned from"),
-        LineEdit(name="model_name", label="Model name", value="my-model", tooltip="What to call the new model in your library"),
+        setting_field("epochs", "epochs", "Epochs"),
+        LineEdit(name="model_name", label="Model name", value="my-model", tooltip="Name of the new model in your library"),
         LineEdit(
             name="mask_names",
             label="Mask names",
-            tooltip="What the label values 1, 2, ... mean, separated by commas.\n"
-            "Empty: as in the model to start from, or class 1, class 2, ...",
+            tooltip=textwrap.fill(f"Separated by commas. {describe_setting('mask_classes').help}", 80),
         ),
         CheckBox(name="replace", text="Replace the model of this name", value=False, visible=False),
     ]
@@ -54,28 +82,15 @@ def make_options(device: str) -> Container[Any]:
             ComboBox(
                 name="label_values",
                 label="Labels are",
-                choices=[VALUES_ARE_CLASSES, VALUES_ARE_OBJECTS],
-                tooltip="mask classes: each label value is a class of its own.\n"
-                "object numbers: each object has its number, and all are of one class.",
+                choices=[CLASS_LABELS, INSTANCE_LABELS],
+                tooltip="mask classes: each label value is a class.\n"
+                "instance labels: each object has its own value, and all objects are of one class.",
             ),
-            ComboBox(
-                name="preset", label="Network", choices=list(PRESETS),
-                tooltip="Size of a network from scratch; tiny is made for a CPU",
-            ),
-            SpinBox(
-                name="crop", label="Crop", value=128, min=32, max=4096, step=32,
-                tooltip="Side, in pixels, of what is learned from at once; objects and some surroundings should fit in",
-            ),
-            SpinBox(name="batch", label="Batch", value=4, min=2, max=512, tooltip="Crops a step; fewer need less memory"),
-            ComboBox(
-                name="mode", label="Input", choices=["native", "resize"],
-                tooltip="native: crops at the images' own pixels, for microscopy.\n"
-                "resize: each plane is brought to the size of the crop, for objects that fill the image.",
-            ),
-            CheckBox(
-                name="freeze_encoder", text="Keep the encoder as it is", value=False,
-                tooltip="Only decoder and class head learn: faster, and safer with very few images",
-            ),
+            setting_field("preset", "preset", "Network"),
+            setting_field("crop_size", "crop", "Crop size", step=32),
+            setting_field("batch_size", "batch", "Batch size"),
+            setting_field("mode", "mode", "Input"),
+            setting_field("freeze_encoder", "freeze_encoder", "Freeze the encoder"),
             ComboBox(
                 name="device", label="Device", choices=list(DEVICES), value=device,
                 tooltip="Where the network runs. auto: the graphics card that PyTorch finds, else the CPU.",
@@ -88,24 +103,38 @@ def make_options(device: str) -> Container[Any]:
 
 
 def make_buttons() -> list[Any]:
-    """Return ``run`` and ``start_anew``."""
+    """Return ``run``, ``start_anew`` and ``keep_best``."""
     return [
-        PushButton(name="run", text=RUN, tooltip="Train the model. Press again to cancel; what was learned is kept to resume."),
         PushButton(
-            name="start_anew",
-            text="Start anew",
-            visible=False,
-            tooltip="Forget the unfinished training and begin from the first epoch",
+            name="run", text=TRAIN, tooltip="Train the model. Press again to cancel; finished epochs are kept and can be resumed."
         ),
-    ]
+        PushButton(
+            name="start_anew", text="Start over", visible=False,
+            tooltip="Discard the unfinished training and start from the first epoch",
+        ),
+        PushButton(
+            name="keep_best", text="Keep the best model so far", visible=False,
+            tooltip="Save the model of the best finished epoch in your library; the training can still be resumed",
+        ),
+    ]  # fmt: skip
 
 
-def name_fault(name: str) -> str:
+def hide_labels(row: QWidget) -> None:
+    """Hide the label of a row, so that its field takes the whole width."""
+    for label in row.findChildren(QLabel):
+        label.hide()
+
+
+def fold(folded: QCollapsible, options: QWidget) -> None:
+    """Put options into a collapsible, without margins and without an animation."""
+    folded.addWidget(options)
+    folded.setDuration(0)
+    for part in (folded, folded.content()):
+        layout = part.layout()
+        assert layout is not None
+        layout.setContentsMargins(0, 0, 0, 0)
+
+
+def name_trouble(name: str) -> str:
     """Return why a text cannot be the name of a model; empty if it can."""
-    if not name:
-        return "the model has no name; type one"
-    if name == SCRATCH or name.startswith(".") or name.endswith(".") or any(letter in name for letter in '/\\:*?"<>|'):
-        return f'{name!r} cannot be the name of a model, which is also a file; leave out / \\ : * ? " < > | and dots at the ends'
-    if len(name.encode()) > 200:
-        return "the name of the model is too long; give at most 200 letters"
-    return ""
+    return f"{SCRATCH!r} cannot be the name of a model; choose another" if name == SCRATCH else name_fault(name)

@@ -3,53 +3,49 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, LineEdit, PushButton, SpinBox
-from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton
+from qtpy.QtWidgets import QFileDialog
 from superqt import QCollapsible
 
-from napari_resformer.events import EpochDone, Failed, Finished, Progress, StepDone
+from napari_resformer.engine.faults import Failed, describe
+from napari_resformer.engine.job import Job
+from napari_resformer.events import EpochDone, Finished, Progress, StepDone, TrainingStarted
 from napari_resformer.model.library import ModelEntry, list_models
+from napari_resformer.training import session
+from napari_resformer.training.history import EpochPoint
+from napari_resformer.training.preview import NoPreview, Preview
+from napari_resformer.training.settings import describe_setting
 from napari_resformer.widgets.base import fields, signals
-from napari_resformer.widgets.base.dock import JobDock, Start
+from napari_resformer.widgets.base.dock import JobDock
+from napari_resformer.widgets.base.job import DockJob
 from napari_resformer.widgets.base.settings import read_settings
-from napari_resformer.widgets.base.worker import Job, in_words
 from napari_resformer.widgets.train import fields as train_fields
 from napari_resformer.widgets.train.annotating import Annotating
 from napari_resformer.widgets.train.annotation import give_class
 from napari_resformer.widgets.train.class_field import ClassField
-from napari_resformer.widgets.train.eta import Stopwatch, duration
-from napari_resformer.widgets.train.fields import RESUME, SCRATCH
-from napari_resformer.widgets.train.jobs import (
-    Begun,
-    NoPreview,
-    Outlook,
-    Trained,
-    Watched,
-    outlook_job,
-    save_job,
-    train_job,
-    warm_up_training,
-)
+from napari_resformer.widgets.train.eta import Stopwatch, cost_words
+from napari_resformer.widgets.train.fields import RESUME, SCRATCH, TRAIN
 from napari_resformer.widgets.train.pairs_table import Pairs
 from napari_resformer.widgets.train.panel import TrainingPanel
-from napari_resformer.widgets.train.preview import Preview, PreviewLayer, PreviewTarget
-from napari_resformer.widgets.train.request import PairData, TrainRequest, check_name_is_free, model_path, pair_data
+from napari_resformer.widgets.train.preview import LivePreview
+from napari_resformer.widgets.train.request import NO_PAIRS, annotated_pairs, cost_key, make_request
+from napari_resformer.widgets.train.tools import AnnotationTools, open_segmenter
 
 if TYPE_CHECKING:
     import napari
 
-PLUGIN = "napari-resformer"
-
 _DELAY = 400  # milliseconds without a change before the samples are looked at anew
 _PAINT_DELAY = 1500  # the same while somebody paints
-_NO_PAIRS = "Open images, paint a Labels layer for each, or give them a class; they then stand in the table above."
-_LATER = "Choose a smaller crop or batch, or the CPU as the device, or close other programs; then press Run again."
-
-_CHECK = "Check the table of pairs and the options."
+_REMEDIES = {
+    "memory": "Choose a smaller crop or batch size, or the CPU as the device, or close other programs; then press Train again.",
+    "crashed": "Every layer is still here, and so are the finished epochs: press Train to continue.",
+    "unexpected": "Check the table of pairs and the options. If it fails again, please report it with these words.",
+}
 
 
 class FineTune(JobDock):
@@ -62,7 +58,7 @@ class FineTune(JobDock):
 
     Attributes
     ----------
-    pairs, model, epochs, model_name, mask_names, replace, run, start_anew
+    pairs, model, epochs, model_name, mask_names, replace, run, start_anew, keep_best
         The fields, as magicgui widgets; ``pairs.value`` is a tuple of :class:`~napari_resformer.widgets.train.pairs.PairRow`;
         ``run`` starts or goes on, and cancels while :attr:`busy`.
     more : magicgui.widgets.Container
@@ -77,12 +73,14 @@ class FineTune(JobDock):
     replace: CheckBox
     run: PushButton
     start_anew: PushButton
+    keep_best: PushButton
+    _run_words = TRAIN
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer, _DELAY)
         self._entries: dict[str, ModelEntry] = {}
-        self._watched = Watched()
-        self._preview = PreviewLayer(self._viewer)
+        self._requested: session.TrainRequest | None = None  # of the last training
+        self._preview = LivePreview(self._viewer)
         self._stopwatch = Stopwatch()
         self._epoch_seconds: tuple[Any, float] | None = None
         self._saving: Path | None = None
@@ -91,7 +89,7 @@ class FineTune(JobDock):
         settings = read_settings()
         self.more = train_fields.make_options(settings.device)
         self._panel, self._class_field = TrainingPanel(self._message), ClassField()
-        self._save, self._folded = QPushButton("Save as data folder …"), QCollapsible("More options", collapsedIcon="▶")
+        self._tools, self._folded = AnnotationTools(), QCollapsible("More options", collapsedIcon="▶")
         self.append(Pairs(self._viewer, self._model_classes))
         self.extend(train_fields.make_fields(self._model_choices))
         self.extend(train_fields.make_buttons())
@@ -106,7 +104,7 @@ class FineTune(JobDock):
     # --------------------------------------------------------------------------------------------------- for scripts
     @property
     def plan_text(self) -> str:
-        """What Run will learn from and what to mind, in words; empty while that is not known."""
+        """What will be learned from, and the warnings, in words; empty while that is not known."""
         return "\n".join((*self._panel.facts.words, *self._panel.warnings.words))
 
     @property
@@ -135,41 +133,37 @@ class FineTune(JobDock):
             self._say(f"{path} is not empty: choose an empty folder, or a new one.", warning=True)
             return
         try:
-            pairs = self._annotated()
+            pairs = annotated_pairs(self.pairs)
         except ValueError as error:
-            self._say(in_words(error), warning=True)
+            self._say_error(error)
             return
         self._saving = path
-        self._start(partial(save_job, pairs, path), f"Saving {path.name}")
+        self._start(Job.of(session.save_annotations, pairs, path), f"Saving {path.name}")
 
     # -------------------------------------------------------------------------------------------------- looks and life
     def _lay_out(self) -> None:
         layout = self.native.layout()
-        row = layout.itemAt(0).widget()
-        for label in row.findChildren(QLabel):  # the table takes the whole width
-            label.hide()
-        self._save.setToolTip("Write the images with their masks and classes as files that can be trained on again")
-        self._save.clicked.connect(self._choose_folder)
-        self._folded.addWidget(self.more.native)
-        self._folded.setDuration(0)
-        for part in (self._folded, self._folded.content()):
-            inner = part.layout()
-            assert inner is not None
-            inner.setContentsMargins(0, 0, 0, 0)
+        train_fields.hide_labels(layout.itemAt(0).widget())  # the table takes the whole width
+        train_fields.fold(self._folded, self.more.native)
         layout.insertWidget(1, self._class_field)
-        layout.insertWidget(2, self._save)
+        layout.insertWidget(2, self._tools)
         layout.insertWidget(layout.count() - 2, self._folded)
         layout.addWidget(self._bar)
         layout.addWidget(self._panel, 1)
         self.native.setMinimumWidth(260)
 
     def _connect_fields(self) -> None:
+        self._tools.save.connect(self._choose_folder)
+        self._tools.new_labels.connect(self._annotating.add_labels)
+        self._tools.show_all.connect(self._annotating.show_all)
+        self._annotating.focus_changed.connect(self._focus_changed)
         self.pairs.changed.connect(self._field_changed)
         self.model.changed.connect(self._model_changed)
         self.model_name.changed.connect(self._name_changed)
         for one in (self.epochs, self.mask_names, self.replace, *self.more):
             one.changed.connect(self._field_changed)
         self.start_anew.changed.connect(self._press_anew)
+        self.keep_best.changed.connect(self._press_keep)
         self._annotating.shown_changed.connect(self._watch_shown)
         self._annotating.painted.connect(partial(self._look_later, _PAINT_DELAY))
         self._annotating.moved.connect(self._look_later)
@@ -186,15 +180,18 @@ class FineTune(JobDock):
 
     def _unfollow(self) -> None:
         self._annotating.detach()
-        self._stop_preview()
+        self._preview.end()
 
     def _first_shown(self) -> None:
-        fields.align_labels(self.native, self.more.native)
+        fields.align_labels(self._content, self.more.native)
         if self._attached:
-            self._warm_up = Job(warm_up_training, self.native)
+            self._warm_up = DockJob(self._engine, Job.of(session.warm_up), self.native)
 
     def _set_accent(self, colour: str) -> None:
         self._panel.set_accent(colour)
+
+    def _focus_changed(self) -> None:
+        self._tools.offer(alone=self._annotating.focus.image is not None)
 
     # --------------------------------------------------------------------------------------------------------- fields
     def reset_choices(self, *_: Any) -> None:
@@ -222,8 +219,9 @@ class FineTune(JobDock):
         self.more.preset.enabled = entry is None
         self.more.freeze_encoder.enabled = entry is not None
         with self.more.crop.changed.blocked(), self.more.mode.changed.blocked():
-            self.more.crop.value = min(entry.card.input_size, self.more.crop.max) if entry else 128
-            self.more.mode.value = entry.card.input_mode if entry else "native"
+            crop = entry.card.input_size if entry else describe_setting("crop_size").default
+            self.more.crop.value = min(crop, self.more.crop.max)
+            self.more.mode.value = entry.card.input_mode if entry else describe_setting("mode").default
         self._field_changed()
 
     def _name_changed(self, *_: Any) -> None:
@@ -236,110 +234,38 @@ class FineTune(JobDock):
         self._show_cost()
 
     def _show_cost(self) -> None:
-        """Tell what the epochs will cost, once a run like this was measured."""
-        if self.busy:
-            return
-        if self._epoch_seconds is None or self._epoch_seconds[0] != self._cost_key():
-            self._panel.time.say("")
-            return
-        each = self._epoch_seconds[1]
-        self._panel.time.say(
-            f"{self.epochs.value} epochs take about {duration(each * self.epochs.value)}, {duration(each)} each, as measured."
-        )
-
-    def _cost_key(self) -> tuple[Any, ...]:
-        """Return what the time of an epoch depends on."""
-        more = self.more
-        images = tuple(
-            (row.image.unique_id, state.planes) for row, state in zip(self.pairs.value, self.pairs.states, strict=True) if row.use
-        )
-        return (
-            images, self.model.value, more.preset.value, more.crop.value, more.batch.value, more.mode.value,
-            more.freeze_encoder.value, more.device.value,
-        )  # fmt: skip
+        """Tell what the epochs will cost, once a training like this was measured."""
+        if not self.busy:
+            known = self._epoch_seconds is not None and self._epoch_seconds[0] == cost_key(self)
+            self._panel.time.say(cost_words(self.epochs.value, self._epoch_seconds[1]) if known and self._epoch_seconds else "")
 
     # ------------------------------------------------------------------------------------------------------- pre-flight
     def _look_ahead(self) -> None:
         self._offer_to_replace()
         try:
-            request = self._request()
+            request = make_request(self)
         except (ValueError, TypeError) as error:
             nothing = not any(row.use for row in self.pairs.value)
-            self._refuse("" if nothing else in_words(error))
-            self._panel.show_words([_NO_PAIRS] if nothing else ())
+            self._refuse("" if nothing else describe(error).text)
+            self._panel.show_words([NO_PAIRS] if nothing else ())
             self._offer_resume(0)
             return
-        self._start_look(partial(outlook_job, request), self._looked)
+        self._start_look(Job.of(session.check_session, request), self._looked)
 
     def _looked(self, event: Any) -> None:
         if isinstance(event, Failed):
             self._panel.show_words(())
-            self._refuse(in_words(event.error))
+            self._refuse(event.fault.text)
             self._offer_resume(0)
         elif isinstance(event, Finished):
-            outlook: Outlook = event.result
-            self._panel.show_outlook(outlook)
-            self._refuse(" ".join(f"This cannot run: {refusal}." for refusal in outlook.refusals))
-            self._offer_resume(outlook.resumable)
+            check: session.SessionCheck = event.result
+            self._panel.show_check(check)
+            self._refuse(" ".join(f"Training is not possible: {refusal}." for refusal in check.refusals))
+            self._offer_resume(check.resumable)
 
     def _offer_to_replace(self) -> None:
         name = self.model_name.value.strip()
-        self.replace.visible = not train_fields.name_fault(name) and model_path(name).exists()
-
-    def _request(self, *, anew: bool = False) -> TrainRequest:
-        """Take from the fields what a job needs.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If something is missing, or does not fit.
-        """
-        from napari_resformer.training.settings import TrainSettings
-
-        used = [(row, state) for row, state in zip(self.pairs.value, self.pairs.states, strict=True) if row.use]
-        if not used:
-            raise ValueError(f"no image is ticked. {_NO_PAIRS}")
-        data = pair_data(used)
-        name = self.model_name.value.strip()
-        if fault := train_fields.name_fault(name):
-            raise ValueError(fault)
-        if name in self._entries and self._entries[name].origin == "bundled":
-            raise ValueError(f"{name} is the name of a model that comes with the plugin; choose another name")
-        more, scratch = self.more, self.model.value == SCRATCH
-        names = tuple(part.strip() for part in self.mask_names.value.split(",") if part.strip())
-        settings = TrainSettings(
-            preset=more.preset.value,
-            epochs=self.epochs.value,
-            batch=more.batch.value,
-            size=more.crop.value,
-            mode=more.mode.value,
-            mask_classes=names,
-            freeze_encoder=more.freeze_encoder.value and not scratch,
-        )
-        return TrainRequest(
-            data,
-            name,
-            None if scratch else self.model.value,
-            settings,
-            more.device.value,
-            objects=more.label_values.value == train_fields.VALUES_ARE_OBJECTS,
-            replace=bool(self.replace.value),
-            anew=anew,
-        )
-
-    def _annotated(self) -> tuple[PairData, ...]:
-        """Return what there is in rows with labels or a class.
-
-        Raises
-        ------
-        ValueError
-            If there is nothing, or the labels of a row do not fit.
-        """
-        rows = zip(self.pairs.value, self.pairs.states, strict=True)
-        found = [(row, state) for row, state in rows if row.labels is not None or state.classified]
-        if not found:
-            raise ValueError(f"nothing is annotated. {_NO_PAIRS}")
-        return pair_data(found)
+        self.replace.visible = not train_fields.name_trouble(name) and session.model_path(name).exists()
 
     # ------------------------------------------------------------------------------------------------------------ run
     def _begin_run(self) -> None:
@@ -352,42 +278,41 @@ class FineTune(JobDock):
     def _train(self, *, anew: bool) -> None:
         self.pairs.layers_changed()  # a script may have changed metadata in place, which tells nobody
         try:
-            request = self._request(anew=anew)
-            check_name_is_free(request)
+            request = make_request(self, start_over=anew)
+            session.check_output(request)
         except (ValueError, TypeError, FileExistsError) as error:
-            self._say(in_words(error), warning=True)
+            self._say_error(error)
             return
         self._panel.clear_result()
         self._panel.show_words(())
         self._stopwatch, self._trained = Stopwatch(), ""
         self._saving, self._epoch_words = None, "Epoch 1"
-        self._running = request.settings.epochs, self._cost_key()
+        self._running = request.settings.epochs, cost_key(self)
+        self._requested = request
         self._preview.begin()
-        self._watched = Watched(self._first_target(request))
+        first, state = next(pair for pair in zip(self.pairs.value, self.pairs.states, strict=True) if pair[0].use)
+        if state.image is not None:  # what is previewed while no image is selected
+            self._preview.watch(first.image, state.image, (0,) * len(state.image.loop_shape))
         self._watch_shown()
-        self._start(partial(train_job, request, self._watched), f"Training {request.name}")
+        self._start(Job.of(session.train_session, request, self._preview.inbox), f"Training {request.name}")
 
-    def _first_target(self, request: TrainRequest) -> PreviewTarget:
-        """Return the first plane of the first pair, to be previewed while no image is selected."""
-        row = next(row for row in self.pairs.value if row.use)
-        image = request.pairs[0].image
-        return PreviewTarget(row.image.unique_id, image, (0,) * len(image.loop_shape))
+    def _press_keep(self, *_: Any) -> None:
+        """Keep the best model of a training that was cancelled."""
+        if self._job is None and self._requested is not None:
+            request = replace(self._requested, replace=bool(self.replace.value))
+            self._start(Job.of(session.keep_best, request), f"Saving {request.name}")
 
     def _watch_shown(self) -> None:
         """Preview what is looked at."""
         shown = self._annotating.shown_plane() if self._preview.wanted else None
         if shown is not None:
-            self._watched.target = PreviewTarget(shown.layer.unique_id, shown.image, shown.index)
+            self._preview.watch(shown.layer, shown.image, shown.index)
 
-    def _stop_preview(self) -> None:
-        self._preview.end()
-        self._watched.target = None
-
-    def _start(self, start: Start, words: str) -> None:
-        self.start_anew.visible = False
-        self._save.hide()
+    def _start(self, work: Job, words: str) -> None:
+        self.start_anew.visible = self.keep_best.visible = False
+        self._tools.hide()
         self.pairs.set_compact(True)
-        super()._start(start, words)
+        super()._start(work, words)
 
     def _on_event(self, event: Any) -> None:
         if isinstance(event, Progress) and "validation" in event.unit:  # the bar stays where the steps have brought it
@@ -395,26 +320,16 @@ class FineTune(JobDock):
         elif isinstance(event, StepDone):
             self._show_step(event)
         elif isinstance(event, EpochDone):
-            self._stopwatch.epoch(event)
+            self._stopwatch.epoch(event, time.monotonic())
             self._panel.add_epoch(event)
-        elif isinstance(event, Begun):
-            self._panel.begin(self._running[0], event.points)
+        elif isinstance(event, TrainingStarted):
+            self._panel.begin(self._running[0], [EpochPoint.of(row) for row in event.history])
         elif isinstance(event, Preview):
-            self._show_preview(event)
+            self._panel.notes.say(self._preview.show(event))
         elif isinstance(event, NoPreview):
             self._panel.notes.say(f"No preview: {event.reason}")
         else:
             super()._on_event(event)
-
-    def _show_preview(self, preview: Preview) -> None:
-        self._panel.notes.say("")
-        try:
-            self._preview.show(preview)
-        except Exception as error:  # noqa: BLE001 - no memory for the layer, say; the training goes on without it
-            self._panel.notes.say(f"No preview: {error}")
-            self._preview.end()
-        if not self._preview.wanted:  # the user has removed it
-            self._watched.target = None
 
     def _show_step(self, event: StepDone) -> None:
         self._stopwatch.step(event, time.monotonic())
@@ -423,15 +338,14 @@ class FineTune(JobDock):
         self._bar.say(self._epoch_words, done, total)
         if self._activity is not None:
             self._activity.show(done, total)
-        each, remaining = self._stopwatch.epoch_seconds, self._stopwatch.remaining
-        if each is not None and remaining is not None:
-            whole = duration(each * event.epochs)
-            self._panel.time.say(f"{event.epochs} epochs take about {whole}, {duration(each)} each; {duration(remaining)} to go.")
+        self._panel.time.say(self._stopwatch.words())
 
     def _show_answer(self, answer: Failed | Finished[Any] | None, *, cancelled: bool) -> None:
         if isinstance(answer, Failed):
-            self._say(in_words(answer.error, memory=_LATER, otherwise=_CHECK), warning=True)
-        elif isinstance(answer, Finished) and isinstance(answer.result, Trained):
+            fault = answer.fault
+            self._say(f"{fault.what} {_REMEDIES.get(fault.kind, fault.remedy)}".strip(), warning=True)
+            self._offer_to_keep()
+        elif isinstance(answer, Finished) and isinstance(answer.result, session.Trained):
             self._show_trained(answer.result)
         elif isinstance(answer, Finished):
             self._say(f"Saved in {answer.result}.")
@@ -442,17 +356,21 @@ class FineTune(JobDock):
         if self._saving is not None:
             return "Cancelled; nothing was saved."
         if self._panel.curves.points:
-            return "Cancelled. The finished epochs are kept: Resume goes on from there."
+            self._offer_to_keep()
+            return "Cancelled. Resume continues after the last finished epoch."
         return "Cancelled; nothing was changed."
 
-    def _show_trained(self, trained: Trained) -> None:
+    def _offer_to_keep(self) -> None:
+        self.keep_best.visible = self._saving is None and bool(self._panel.curves.points)
+
+    def _show_trained(self, trained: session.Trained) -> None:
         self._trained = trained.name
         self._panel.show_trained(trained)
         self.replace.value = False
         signals.library.changed.emit(trained.name)
 
     def _finish(self) -> None:
-        self._stop_preview()
+        self._preview.end()
         if (each := self._stopwatch.epoch_seconds) is not None:
             self._epoch_seconds = (self._running[1], each)
         super()._finish()
@@ -460,12 +378,12 @@ class FineTune(JobDock):
 
     def _idle(self) -> None:
         super()._idle()
-        self._save.show()
+        self._tools.show()
         self.pairs.set_compact(False)
 
     def _offer_resume(self, epochs: int) -> None:
         if not self.busy:
-            self.run.text = RESUME if epochs else fields.RUN
+            self.run.text = RESUME if epochs else self._run_words
             self.start_anew.visible = bool(epochs)
 
     # ------------------------------------------------------------------------------------------------------- the buttons
@@ -476,9 +394,5 @@ class FineTune(JobDock):
 
     def _open_model(self) -> None:
         """Choose the new model in Segment & Classify, which is opened if need be."""
-        window = getattr(self._viewer, "window", None)
-        if window is None or not self._trained:
-            return
-        _, widget = window.add_plugin_dock_widget(PLUGIN, "Segment & Classify")
-        widget.reset_choices()
-        widget.model.value = self._trained
+        if self._trained:
+            open_segmenter(self._viewer, self._trained)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels as LabelsLayer
-from numpy.typing import NDArray
 
 from napari_resformer.images.image import Image
+from napari_resformer.images.lazy import LargestAlong
 from napari_resformer.samples.pairs import LayerPair, pair_faults
 from napari_resformer.widgets.results.result_layer import stored_result
 from napari_resformer.widgets.train.annotation import fitting_classes, full_data, layer_image, typed_axes
@@ -93,31 +93,8 @@ def mask_data(image: Image, labels: Any) -> Any:
     """Return the data of fitting labels in the shape of the image's masks."""
     data = full_data(labels)
     if _over_channels(image, data):
-        return AnyChannel(image, data)
+        return LargestAlong(data, image.axes.index("C"))  # painted while one channel or another was shown
     return data.reshape(image.mask_shape) if isinstance(data, np.ndarray) else data
-
-
-class AnyChannel:
-    """Labels that were painted while one channel or another was shown, as one mask; computed where they are read.
-
-    Parameters
-    ----------
-    image : Image
-        Its channel axis is that of the labels too.
-    labels : array-like
-        Label values in the shape of the image.
-    """
-
-    def __init__(self, image: Image, labels: Any) -> None:
-        self.shape = image.mask_shape
-        self.dtype = np.dtype(labels.dtype)
-        self._axis = image.axes.index("C")
-        self._labels = labels
-
-    def __getitem__(self, place: tuple[int | slice, ...]) -> NDArray[Any]:
-        inside = sum(isinstance(part, slice) for part in place[: self._axis])
-        part = np.asarray(self._labels[(*place[: self._axis], slice(None), *place[self._axis :])])
-        return part.max(axis=inside)  # type: ignore[no-any-return]
 
 
 def _over_channels(image: Image, data: Any) -> bool:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from magicgui.widgets import Container
+from psygnal import Signal
 from qtpy.QtCore import QAbstractItemModel, QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -56,7 +57,11 @@ class Pairs(Container[Any]):
     ----------
     changed : Signal
         Rows, labels, classes or ticks are others now; carries :attr:`value`.
+    row_clicked : Signal
+        The image of a row was clicked; carries the :class:`~napari_resformer.widgets.train.pairs.PairRow`.
     """
+
+    row_clicked = Signal(object)
 
     def __init__(self, viewer: Any, classes: Callable[[], Iterable[str]] = tuple, *, name: str = "pairs") -> None:
         super().__init__(name=name, labels=False)
@@ -162,8 +167,11 @@ class Pairs(Container[Any]):
     # ------------------------------------------------------------------------------------------------------ the user's
     def choose_labels(self, row: int, labels: Any | None) -> None:
         """Choose the labels of a row."""
-        key = self.shown_rows[row].image.unique_id
-        self._chosen[key] = None if labels is None else labels.unique_id
+        self.choose(self.shown_rows[row].image, labels)
+
+    def choose(self, image: Any, labels: Any | None) -> None:
+        """Choose the labels of an image layer."""
+        self._chosen[image.unique_id] = None if labels is None else labels.unique_id
         self.layers_changed()
 
     def use(self, row: int, *, use: bool) -> None:
@@ -230,9 +238,8 @@ class Pairs(Container[Any]):
         self.view.setFixedHeight(header.sizeHint().height() + shown * rows.defaultSectionSize() + frame)
 
     def _clicked(self, index: QModelIndex) -> None:
-        """Make the image of the row the active layer, so that one sees which it is."""
         if index.column() == IMAGE and index.row() < len(self.shown_rows):
-            self._viewer.layers.selection.active = self.shown_rows[index.row()].image
+            self.row_clicked.emit(self.shown_rows[index.row()])
 
 
 class _Table(QAbstractTableModel):

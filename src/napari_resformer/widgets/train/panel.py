@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from qtpy.QtWidgets import QWidget
 
 from napari_resformer.events import EpochDone
+from napari_resformer.training.history import EpochPoint, history_row
+from napari_resformer.training.session import SessionCheck, Trained
+from napari_resformer.training.words import counted
 from napari_resformer.widgets.base.text import Lines, Message, Paragraph, ScrollingWords
-from napari_resformer.widgets.results.scores import percent
-from napari_resformer.widgets.train.curves import Curves, EpochPoint
-from napari_resformer.widgets.train.jobs import Outlook, Trained
+from napari_resformer.widgets.train.curves import Curves
 from napari_resformer.widgets.train.summary import Summary
 
 
@@ -38,18 +39,16 @@ class TrainingPanel(ScrollingWords):
         self.summary.confusion.set_accent(colour)
 
     # -------------------------------------------------------------------------------------------------------- before
-    def show_outlook(self, outlook: Outlook) -> None:
-        """Tell what a run would learn from, and what will work badly."""
-        lines = list(outlook.facts)
-        if outlook.resumable:
-            lines.insert(
-                0, f"An unfinished training of this name has done {outlook.resumable} epoch(s); Resume goes on from there"
-            )
-        self.facts.say([_sentence(line) for line in lines], "Run will learn from this" if lines else "")
-        self.warnings.say([_sentence(line) for line in outlook.warnings], "Mind" if outlook.warnings else "")
+    def show_check(self, check: SessionCheck) -> None:
+        """Tell what a training would learn from, and what will work badly."""
+        lines = list(check.facts)
+        if done := check.resumable:
+            lines.insert(0, f"An unfinished training of this name has finished {counted(done, 'epoch')}; Resume continues it")
+        self.facts.say([_sentence(line) for line in lines], "Training data" if lines else "")
+        self.warnings.say([_sentence(line) for line in check.warnings], "Warnings" if check.warnings else "")
 
     def show_words(self, lines: Sequence[str]) -> None:
-        """Tell something else in the place of the outlook."""
+        """Tell something else in the place of the check."""
         self.facts.say(lines)
         self.warnings.say(())
 
@@ -68,16 +67,7 @@ class TrainingPanel(ScrollingWords):
 
     def add_epoch(self, event: EpochDone) -> None:
         """Go on with the curves."""
-        ours, theirs = event.training, event.held_out
-        self._points.append(
-            EpochPoint(
-                event.epoch,
-                (ours.loss, theirs.loss),
-                (ours.dice, theirs.dice),
-                (ours.accuracy, theirs.accuracy),
-                event.best,
-            )
-        )
+        self._points.append(EpochPoint.of(history_row(event)))
         self.curves.show_points(self._points, event.epochs)
 
     # ------------------------------------------------------------------------------------------------------------ after
@@ -96,21 +86,22 @@ def figures(trained: Trained) -> list[str]:
     """Return the figures of the best epoch in sentences."""
     training, report = trained.card.training, trained.report
     images = training.get("validation_images")
-    lines = [f"Best epoch: {training.get('best_epoch')} of {training.get('epochs_done')}, on {images} validation image(s)."]
+    shown = counted(images, "validation image") if isinstance(images, int) else "the validation images"
+    lines = [f"Best epoch: {training.get('best_epoch')} of {training.get('epochs_done')}, measured on {shown}."]
     if report is not None:
         dice = [f"{name} {score.dice:.3f}" for name, score in report.mask.items() if score.dice is not None]
         if dice:
             lines.append(f"Dice: {', '.join(dice)}.")
         if report.image_class is not None:
             found = report.image_class
-            lines.append(f"Balanced accuracy: {percent(found.balanced_accuracy)}; accuracy: {percent(found.accuracy)}.")
+            lines.append(f"Balanced accuracy: {found.balanced_accuracy:.1%}; accuracy: {found.accuracy:.1%}.")
     return lines
 
 
 def small_print(trained: Trained) -> list[str]:
-    """Return what to mind about these figures, and where the model lies."""
+    """Return how far these figures can be trusted, and where the model is."""
     lines = [
-        "These images picked the best epoch, so others will do somewhat worse: check the model on images it has not seen.",
+        "The best epoch was picked on these images, so expect somewhat lower figures on others: test the model on new images.",
         trained.card.notice,
         f"File: {trained.path}",
     ]

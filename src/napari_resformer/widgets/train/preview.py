@@ -1,108 +1,81 @@
-"""The live preview: what the network of the last epoch makes of the plane that the user looks at."""
+"""The layer of the live preview: what the network of the last epoch makes of the plane that the user looks at."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_resformer.images.image import Image, from_array
+from napari_resformer.engine.job import Inbox
+from napari_resformer.images.image import Image, PlaneIndex
+from napari_resformer.training.preview import Preview, PreviewTarget
 from napari_resformer.widgets.base.colours import OPACITY, mask_colormap
-from napari_resformer.widgets.results.result_layer import METADATA_KEY, frame_of, geometry, placed_labels, put
-
-if TYPE_CHECKING:
-    from napari_resformer.model.file import Model
-
-SIDE = 1024
-"""Pixels; of a larger plane the middle is shown, so that a preview costs about a training step."""
-
-_WHOLE_SIDE = 4096  # of a model that resizes the plane, the whole plane is read up to this side: it looks at all of it
-
-
-@dataclass(frozen=True)
-class PreviewTarget:
-    """Which part of which layer to predict; made on the GUI thread, read in the worker's.
-
-    Parameters
-    ----------
-    layer_id : object
-        The image layer's ``unique_id``.
-    image : Image
-        The layer with named axes.
-    index : tuple of int
-        The plane.
-    """
-
-    layer_id: Any
-    image: Image
-    index: tuple[int, ...]
-
-    @property
-    def rows(self) -> slice:
-        """The rows that are shown."""
-        return _middle(self.image.plane_shape[0], SIDE)
-
-    @property
-    def columns(self) -> slice:
-        """The columns that are shown."""
-        return _middle(self.image.plane_shape[1], SIDE)
-
-
-@dataclass(frozen=True)
-class Preview:
-    """A predicted preview.
-
-    Parameters
-    ----------
-    target : PreviewTarget
-        What it is of.
-    mask : ndarray
-        Label values of the rows and columns that are shown.
-    mask_classes : int
-        How many label values there may be.
-    epoch : int
-        Whose weights made it.
-    """
-
-    target: PreviewTarget
-    mask: NDArray[np.uint8]
-    mask_classes: int
-    epoch: int
-
-
-def predict_preview(model: Model, target: PreviewTarget, *, epoch: int, device: str) -> Preview:
-    """Predict what is shown; reads no more than that, but for a model that looks at whole planes.
-
-    Raises
-    ------
-    ValueError
-        If the model cannot take the image.
-    """
-    from napari_resformer.prediction.job import predict
-
-    image = target.image
-    side = max(SIDE, model.card.input_size) if model.card.input_mode == "native" else _WHOLE_SIDE
-    rows, columns = (_middle(length, side) for length in image.plane_shape)
-    pixels = image.plane(target.index).read(rows, columns)
-    if image.rgb:
-        part = from_array(np.moveaxis(pixels, 0, -1), "YXC", name=image.name, pixel_size=image.pixel_size, rgb=True)
-    else:
-        part = from_array(
-            pixels, "CYX", name=image.name, pixel_size=image.pixel_size, channel_names=image.channel_names, rgb=False
-        )
-    mask = np.asarray(predict(model, part, device=device).mask)
-    shown = tuple(
-        slice(show.start - read.start, show.stop - read.start) for show, read in ((target.rows, rows), (target.columns, columns))
-    )
-    return Preview(target, np.ascontiguousarray(mask[shown]), len(model.card.mask_classes), epoch)
+from napari_resformer.widgets.results.placement import Placement, frame_of, geometry
+from napari_resformer.widgets.results.result_layer import METADATA_KEY, put
 
 
 def is_preview(layer: Any) -> bool:
     """Whether a layer is the preview of a training."""
     stored = layer.metadata.get(METADATA_KEY)
     return isinstance(stored, dict) and "preview" in stored
+
+
+class LivePreview:
+    """What the user looks at while a training runs, and the layer that shows what the network makes of it.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where it is shown.
+
+    Attributes
+    ----------
+    inbox : Inbox
+        Tells the running session what to preview.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._layer = PreviewLayer(viewer)
+        self._images: dict[Any, Image] = {}  # what was to be previewed, by its layer
+        self.inbox: Inbox[PreviewTarget | None] = Inbox()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a training runs, and the user has not removed the layer."""
+        return self._layer.wanted
+
+    def begin(self) -> None:
+        """Begin with a training; give it the inbox that is there after this."""
+        self._layer.begin()
+        self._images, self.inbox = {}, Inbox()
+
+    def end(self) -> None:
+        """Leave the layer as it is."""
+        self._layer.end()
+        self._images = {}
+        self.inbox.put(None)
+
+    def watch(self, layer: Any, image: Image, index: PlaneIndex) -> None:
+        """Preview a plane of an image layer from now on."""
+        self._images[layer.unique_id] = image
+        self.inbox.put(PreviewTarget(layer.unique_id, image, index))
+
+    def removed(self, event: Any) -> None:
+        """Note that a layer was removed; a preview that the user has removed is not shown again."""
+        self._layer.removed(event)
+
+    def show(self, preview: Preview) -> str:
+        """Show a preview; return why it could not be shown, or nothing."""
+        reason = ""
+        try:
+            self._layer.show(preview, self._images[preview.key])
+        except Exception as error:  # noqa: BLE001 - no memory for the layer, say; the training goes on without it
+            reason = f"No preview: {error}"
+            self._layer.end()
+        if not self.wanted:
+            self.inbox.put(None)
+        return reason
 
 
 class PreviewLayer:
@@ -146,14 +119,22 @@ class PreviewLayer:
         if self._layer is not None and event.value.unique_id == self._layer.unique_id:
             self.end()
 
-    def show(self, preview: Preview) -> None:
-        """Add the layer, or refresh it; what is selected stays selected."""
+    def show(self, preview: Preview, image: Image) -> None:
+        """Add the layer, or refresh it; what is selected stays selected.
+
+        Parameters
+        ----------
+        preview : Preview
+            Its key is the ``unique_id`` of an image layer.
+        image : Image
+            That layer with named axes, as it was when the preview was asked for.
+        """
         viewer = self._viewer
-        image_layer = next((one for one in viewer.layers if one.unique_id == preview.target.layer_id), None)
+        image_layer = next((one for one in viewer.layers if one.unique_id == preview.key), None)
         if not self.wanted or image_layer is None:
             return
         try:
-            data, place = _laid_out(preview, image_layer)
+            data, place = _laid_out(preview, image, image_layer)
         except (ValueError, IndexError):  # the image has other dimensions by now; the next epoch has a new target
             return
         metadata = {METADATA_KEY: {"format": 1, "preview": {"image": image_layer.name, "epoch": preview.epoch}}}
@@ -180,16 +161,10 @@ class PreviewLayer:
         self._take(next(one for one in viewer.layers if one == added))
 
 
-def _middle(length: int, shown: int) -> slice:
-    start = max(length - shown, 0) // 2
-    return slice(start, start + min(length, shown))
-
-
-def _laid_out(preview: Preview, layer: Any) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+def _laid_out(preview: Preview, image: Image, layer: Any) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Return the mask with the dimensions of its image layer, and its place: only the predicted plane shows it."""
-    target, image = preview.target, preview.target.image
-    plane = {axis: slice(step, step + 1) for axis, step in zip(image.loop_axes, target.index, strict=True)}
-    part = image.part(plane | {"Y": target.rows, "X": target.columns})
+    plane = {axis: slice(step, step + 1) for axis, step in zip(image.loop_axes, preview.index, strict=True)}
+    part = image.part(plane | {"Y": preview.rows, "X": preview.columns})
     mask = preview.mask if image.rows_first else np.ascontiguousarray(preview.mask.T)
-    placed = placed_labels((mask.reshape(part.mask_shape),), part)
+    placed = Placement.of(part).place((mask.reshape(part.mask_shape),))
     return placed.data, geometry(frame_of(layer), placed)

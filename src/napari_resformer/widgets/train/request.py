@@ -1,76 +1,89 @@
-"""What a training is asked for: taken from the widget's fields and layers on the GUI thread, and where its files lie."""
+"""From the fields and rows of Fine-tune to what a training session takes, on the GUI thread; nothing is copied."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-from napari_resformer.images.image import Image
+from napari_resformer.samples.pairs import LayerPair
+from napari_resformer.training.session import TrainRequest, library_request
+from napari_resformer.training.settings import make_settings
 from napari_resformer.widgets.train.annotation import fitting_classes
+from napari_resformer.widgets.train.fields import INSTANCE_LABELS, SCRATCH, name_trouble
 from napari_resformer.widgets.train.pairs import PairRow, RowState, mask_data
 
-if TYPE_CHECKING:
-    from napari_resformer.training.settings import TrainSettings
-
-PlaneIndex = tuple[int, ...]
+NO_PAIRS = "Open images, and paint a Labels layer for each or give them a class; the table above lists them."
 
 
-@dataclass(frozen=True)
-class PairData:
-    """A row of the table, taken from its layers on the GUI thread; nothing is copied.
+def make_request(form: Any, *, start_over: bool = False) -> TrainRequest:
+    """Take from the fields what a training session needs.
 
     Parameters
     ----------
-    image : Image
-        The layer's data with its axes.
-    labels : array-like, optional
-        Label values of ``image.mask_shape``.
-    classes : mapping of tuple of int to str
-        Image classes by plane.
+    form : FineTune
+        Its fields are read by their names.
+    start_over : bool
+        Whether an unfinished training of the same name is not resumed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If something is missing, or does not fit.
     """
+    used = [(row, state) for row, state in _rows(form.pairs) if row.use]
+    if not used:
+        raise ValueError(f"no image is ticked. {NO_PAIRS}")
+    data = pair_data(used)
+    name = form.model_name.value.strip()
+    if fault := name_trouble(name):
+        raise ValueError(fault)
+    more, scratch = form.more, form.model.value == SCRATCH
+    settings = make_settings(
+        {
+            "preset": more.preset.value,
+            "epochs": form.epochs.value,
+            "batch_size": more.batch.value,
+            "crop_size": more.crop.value,
+            "mode": more.mode.value,
+            "mask_classes": tuple(part.strip() for part in form.mask_names.value.split(",") if part.strip()),
+            "freeze_encoder": more.freeze_encoder.value and not scratch,
+        }
+    )
+    return library_request(
+        data,
+        name,
+        settings,
+        start=None if scratch else form.model.value,
+        device=more.device.value,
+        instance_labels=more.label_values.value == INSTANCE_LABELS,
+        replace=bool(form.replace.value),
+        start_over=start_over,
+    )
 
-    image: Image
-    labels: Any | None
-    classes: Mapping[PlaneIndex, str]
+
+def cost_key(form: Any) -> tuple[Any, ...]:
+    """Return what the time of an epoch depends on."""
+    more = form.more
+    images = tuple((row.image.unique_id, state.planes) for row, state in _rows(form.pairs) if row.use)
+    fields = (more.preset, more.crop, more.batch, more.mode, more.freeze_encoder, more.device)
+    return (images, form.model.value, *(field.value for field in fields))
 
 
-@dataclass(frozen=True)
-class TrainRequest:
-    """What is asked for, taken from the widget's fields on the GUI thread.
+def annotated_pairs(pairs: Any) -> tuple[LayerPair, ...]:
+    """Return what there is in rows with labels or a class, ticked or not.
 
-    Parameters
-    ----------
-    pairs : tuple of PairData
-        What to learn from.
-    name : str
-        Of the model to be, in the user's library.
-    base : str, optional
-        Name of the model to start from; None to start from scratch.
-    settings : TrainSettings
-        What to do.
-    device : str
-        See :func:`~napari_resformer.devices.choose_device`.
-    objects : bool
-        Whether label values only number objects, which then all are of one mask class.
-    replace : bool
-        Whether a model of this name may be replaced.
-    anew : bool
-        Whether to start over where an unfinished run could go on.
+    Raises
+    ------
+    ValueError
+        If there is nothing, or the labels of a row do not fit.
     """
-
-    pairs: tuple[PairData, ...]
-    name: str
-    base: str | None
-    settings: TrainSettings
-    device: str
-    objects: bool = False
-    replace: bool = False
-    anew: bool = False
+    found = [(row, state) for row, state in _rows(pairs) if row.labels is not None or state.classified]
+    if not found:
+        raise ValueError(f"nothing is annotated. {NO_PAIRS}")
+    return pair_data(found)
 
 
-def pair_data(rows: Sequence[tuple[PairRow, RowState]]) -> tuple[PairData, ...]:
+def pair_data(rows: Sequence[tuple[PairRow, RowState]]) -> tuple[LayerPair, ...]:
     """Take from layers what a job needs.
 
     Raises
@@ -84,32 +97,9 @@ def pair_data(rows: Sequence[tuple[PairRow, RowState]]) -> tuple[PairData, ...]:
     for row, state in rows:
         assert state.image is not None, "a row without trouble has its axes"
         labels = None if row.labels is None else mask_data(state.image, row.labels)
-        data.append(PairData(state.image, labels, fitting_classes(row.image, state.image)))
+        data.append(LayerPair(state.image, labels, fitting_classes(row.image, state.image)))
     return tuple(data)
 
 
-def model_path(name: str) -> Path:
-    """Return where a model of this name lies in the user's library."""
-    from napari_resformer.model import library
-    from napari_resformer.model.file import SUFFIX
-
-    return library.user_folder() / f"{name}{SUFFIX}"
-
-
-def check_name_is_free(request: TrainRequest) -> None:
-    """Refuse to replace a model unasked.
-
-    Raises
-    ------
-    FileExistsError
-        If there is a model of this name that may not be replaced.
-    """
-    if model_path(request.name).exists() and not request.replace:
-        raise FileExistsError(f"there is a model {request.name} in your library; choose another name, or tick to replace it")
-
-
-def run_folder(name: str) -> Path:
-    """Return where the run of a model is kept while it is not finished: beside the user's library."""
-    from napari_resformer.model import library
-
-    return library.user_folder().parent / "runs" / name
+def _rows(pairs: Any) -> list[tuple[PairRow, RowState]]:
+    return list(zip(pairs.value, pairs.states, strict=True))

@@ -1,0 +1,1 @@
+"""Where a job runs: here, in a worker process, later on a cluster."""
