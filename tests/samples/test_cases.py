@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import unicodedata
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from napari_resformer.samples.pairs import LayerPair, samples_from_pairs
 from napari_resformer.samples.saving import save_folder
 from napari_resformer.samples.survey import iter_survey
 from napari_resformer.training.check import iter_preflight
+from napari_resformer.training.loader import PlaneReader
+from napari_resformer.training.plan import make_plan
 from napari_resformer.training.settings import TrainSettings
 
 SIDE, COUNT = 64, 6
@@ -552,6 +555,31 @@ def test_axes_of_images_can_be_said(tmp_path) -> None:
     assert nr.load_model(tmp_path / "m.safetensors").card.network.in_channels == 3
 
 
+def test_channels_are_ordered_by_their_names(tmp_path) -> None:
+    """In half of the files the stains are stored the other way round."""
+
+    def two_stains(path, pixels) -> None:
+        swap = path.stem[3] in "456"
+        stains, names = [pixels, np.zeros_like(pixels)], ["nuclei", "Membrane" if swap else "membrane"]
+        metadata = {"axes": "CYX", "Channel": {"Name": names[::-1] if swap else names}}
+        tiff(path, np.stack(stains[::-1] if swap else stains), ome=True, metadata=metadata)
+
+    made(tmp_path, image="img{}.ome.tif", image_save=two_stains)
+    samples, found = surveyed(tmp_path)
+    plan = make_plan(samples, found, TrainSettings(crop_size=64), name="m")
+    assert plan.card.channels == ("nuclei", "membrane")
+    reader = PlaneReader(plan.card.preprocessor)
+    for sample in samples.samples:
+        nuclei, membrane = reader.read(sample)[0]
+        assert np.ptp(nuclei) > 1
+        assert np.ptp(membrane) == 0
+    two_stains(tmp_path / "images" / "img1.ome.tif", scene(1)[0])
+    tiff(tmp_path / "images" / "img2.ome.tif", np.zeros((2, SIDE, SIDE), np.uint8), ome=True,
+         metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "actin"]}})  # fmt: skip
+    *_, event = iter_preflight(read_folder(tmp_path), TrainSettings(crop_size=64))
+    assert any("nuclei, membrane in img" in text and "DAPI, actin in img2" in text for text in event.result.warnings)
+
+
 def test_instance_labels_lie_in_a_folder_of_their_own(tmp_path) -> None:
     made(tmp_path)
     for number in range(1, COUNT + 1):
@@ -566,6 +594,43 @@ def test_instance_labels_lie_in_a_folder_of_their_own(tmp_path) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------- leakage
+def evaluated(folder, model, capsys) -> tuple[dict, str]:
+    assert main(["evaluate", str(folder), "--model", str(model), "--device", "cpu"]) == 0
+    said = capsys.readouterr()
+    return json.loads(said.out), said.err
+
+
+@pytest.mark.parametrize("form", ["suffix", "ome", "unicode", "turned"])
+def test_evaluate_finds_the_masks_and_says_how(tmp_path, capsys, form) -> None:
+    def turned(path, pixels) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture, exif = Image.fromarray(np.rot90(pixels)), Image.Exif()
+        exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+        picture.save(path, exif=exif, quality=95)
+
+    options = {
+        "suffix": {"mask": "img{}_mask.png"},
+        "ome": {"image": "img{}.ome.tif", "image_save": tiff},
+        "unicode": {"image": unicodedata.normalize("NFD", "drüse{}.png"), "mask": "drüse{}.png"},
+        "turned": {"image": "img{}.jpg", "image_save": turned},
+    }
+    report, said = evaluated(made(tmp_path, **options[form]), "nuclei", capsys)
+    assert report["mask"]["nucleus"]["n"] == COUNT
+    assert report["mask"]["nucleus"]["dice"] > 0.85
+    assert "the values of the masks are mask classes: 1" in said
+    assert ("img1_mask.png for img1.png" in said) == (form == "suffix")
+
+
+def test_evaluate_on_what_was_learned_from_warns(tmp_path, capsys) -> None:
+    folder, model = made(tmp_path / "data"), tmp_path / "m.safetensors"
+    assert main(["train", str(folder), "-o", str(model), "--epochs", "1", "--size", "64", "--device", "cpu"]) == 0
+    capsys.readouterr()
+    _, said = evaluated(folder, model, capsys)
+    assert "warning: m was trained on 5 of these 6 images" in said
+    with pytest.warns(UserWarning, match="was trained on 5 of these 6 images"):
+        nr.evaluate(nr.load_model(model), folder, device="cpu")
+
+
 def trained(folder, path, **options):
     model = None
     for event in nr.iter_train(folder, preset="tiny", epochs=1, crop_size=64, device="cpu", run_folder=path, **options):

@@ -157,13 +157,15 @@ def _write_outputs(model: Model, plan: Plan, result: PredictResult, targets: dic
     """Write each output as a TIFF file that notes what it was made of."""
     from napari_resformer.io.write import write_tiff
     from napari_resformer.prediction.fingerprint import fingerprint
+    from napari_resformer.prediction.outputs import KINDS, class_names
 
     image = plan.image
     for output, path in targets.items():
-        axes = image.mask_axes if output == "mask" else f"C{image.mask_axes}"
+        per_class = KINDS[output].per_class
+        axes, names = (f"C{image.mask_axes}", class_names(plan.card)) if per_class else (image.mask_axes, ())
         write_tiff(
             path, getattr(result, output), axes, name=image.name, pixel_size=image.pixel_size, z_step=image.z_step,
-            note=json.dumps(fingerprint(model, plan, (output,))),
+            channel_names=names, note=json.dumps(fingerprint(model, plan, (output,))),
         )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil, prod
 
 from napari_resformer.devices import Device, choose_device, free_memory
@@ -80,7 +80,7 @@ class Plan:
     brightness: tuple[float, ...]
     memory: int
     notes: tuple[str, ...]
-    statistics: Scaling | None = None
+    statistics: Scaling | None = field(default=None, compare=False, repr=False)
 
     def prepared(self, number: int, index: tuple[int, ...], scaling: Scaling | None = None) -> PreparedPlane:
         """Return a plane as the network sees it, by its number and its position on the loop axes."""

@@ -109,7 +109,7 @@ def _opacity(masks: Sequence[Evidence], asked: MaskKind) -> Plain:
         if mask.opacity != "all":
             hidden = sum(mask.counts.values()) - sum(mask.beneath.values())
             shown = Counter({1: sum(mask.beneath.values())} if use == "mask" else mask.beneath)
-            mask = replace(mask, counts=shown + Counter({0: hidden}), colour=mask.colour and use != "mask", pieces=0.0)
+            mask = replace(mask, counts=shown + Counter({0: hidden}), colour=mask.colour and use != "mask", pieces=None)
         seen.append(mask)
     return Plain(tuple(seen), tuple(use if mask.opacity != "all" else "unused" for mask in masks), facts=(fact,))
 
@@ -166,4 +166,4 @@ def _by_table(mask: Evidence, told: Mapping[int, int]) -> Evidence:
     counts: Counter[int] = Counter()
     for colour, count in _as_colours(mask).items():
         counts[told[colour]] += count
-    return replace(mask, counts=counts, colour=False, pieces=0.0)
+    return replace(mask, counts=counts, colour=False, pieces=None)

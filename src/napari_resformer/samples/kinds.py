@@ -203,8 +203,8 @@ def _grays(masks: Sequence[Evidence], values: Sequence[int]) -> Iterator[str]:
     """Refuse what is neither classes nor objects: grays for the eye, smoothed edges, values that are far too high."""
     if not values or values[-1] <= MANY_VALUES:
         return
-    pieces = [mask.pieces for mask in masks if mask.values]
-    if not _sparse(values) and sum(pieces) / len(pieces) >= _SCATTERED:
+    pieces = [mask.pieces for mask in masks if mask.pieces is not None]
+    if not _sparse(values) and pieces and sum(pieces) / len(pieces) >= _SCATTERED:
         return
     guilty = [mask for mask in masks if set(mask.values) & set(values)]
     if any(_white(mask) is not None for mask in masks) or max(mask.top for mask in masks) in range(200, 256):
@@ -228,7 +228,8 @@ def _numbered(masks: Sequence[Evidence]) -> bool:
     if len(_values(masks)) <= MANY_VALUES:
         return False
     filled = [mask for mask in masks if mask.values]
-    pieces = sum(mask.pieces * len(mask.values) for mask in filled) / sum(len(mask.values) for mask in filled)
+    seen = [(mask.pieces, len(mask.values)) for mask in filled if mask.pieces is not None]
+    pieces = sum(share * count for share, count in seen) / max(sum(count for _, count in seen), 1)
     counted = [len(mask.values) >= _CONTIGUOUS * mask.top or mask.top > MAX_CLASS for mask in filled]
     return pieces >= _SINGLE and sum(counted) >= _CONTIGUOUS * len(counted)
 
@@ -236,7 +237,8 @@ def _numbered(masks: Sequence[Evidence]) -> bool:
 def _perhaps_numbered(masks: Sequence[Evidence]) -> Iterator[str]:
     filled = [mask for mask in masks if mask.values]
     several = [mask for mask in filled if len(mask.values) > 1]
-    counted = all(mask.values == tuple(range(1, len(mask.values) + 1)) and mask.pieces == 1.0 for mask in filled)
+    counted = all(mask.values == tuple(range(1, len(mask.values) + 1)) and mask.pieces in (1.0, None) for mask in filled)
+    counted &= any(mask.pieces is not None for mask in filled)
     if len(filled) > 1 and counted and 2 * len(several) > len(filled):
         yield (
             f"in every mask each value (1 to {max(mask.top for mask in filled)}) is one connected piece, as instance labels are, "

@@ -14,6 +14,8 @@ MANY_COLOURS = 64
 _COUNTED_DIRECTLY = 1 << 16
 _LOOKED_AT = 400
 """Values of a mask whose pieces are counted; more say nothing new."""
+_MIDDLE = 1024
+"""Pixels; of a larger plane the pieces in its middle are counted."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ class Evidence:
         Opaque everywhere, opaque or transparent, or something in between.
     beneath : mapping of int to int
         The counts of the opaque pixels alone.
-    pieces : float
-        Share of the values (but 0) that are one connected piece each, 0 to 1.
+    pieces : float, optional
+        Share of the values (but 0) that are one connected piece each, 0 to 1; None where nobody has looked.
     edge : float
         Share of the pixels at the plane's edge that are not 0.
     notes : tuple of str
@@ -100,7 +102,7 @@ class Evidence:
     indexed: bool = False
     opacity: str = "all"
     beneath: Mapping[int, int] = field(default_factory=dict)
-    pieces: float = 0.0
+    pieces: float | None = None
     edge: float = 0.0
     notes: tuple[str, ...] = ()
 
@@ -155,7 +157,7 @@ def look(mask: StoredMask, *, pieces: bool = True) -> Evidence:
         told["opacity"] = "soft" if ((mask.alpha > 0) & (mask.alpha < opaque_value(mask.alpha))).any() else "hard"
         told["beneath"] = {} if mask.colour and len(counts) > MANY_COLOURS else count_values(numbers[opaque])
     planes = numbers.reshape(-1, *shape[-2:])
-    told["pieces"] = _single_pieces(planes) if pieces and not mask.colour else 0.0
+    told["pieces"] = _single_pieces(planes) if pieces and not mask.colour else None
     return Evidence(**told, edge=_painted_edge(planes))
 
 
@@ -188,21 +190,24 @@ def count_values(numbers: NDArray[Any]) -> dict[int, int]:
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
-def _single_pieces(planes: NDArray[Any]) -> float:
-    """Return the share of the values of each plane that are one connected piece."""
+def _single_pieces(planes: NDArray[Any]) -> float | None:
+    """Return the share of the values that are one connected piece, of planes with several; None where there are none."""
     from scipy import ndimage
 
     single = looked = 0
     for plane in planes:
-        values = np.unique(plane)[:_LOOKED_AT]
-        values = values[values > 0]
-        if not len(values) or looked > _LOOKED_AT:
+        if looked > _LOOKED_AT:
+            break
+        plane = plane[tuple(slice(max(side - _MIDDLE, 0) // 2, (side + _MIDDLE) // 2) for side in plane.shape)]
+        values = np.array([value for value in count_values(plane) if value][:_LOOKED_AT], plane.dtype)
+        if values.size < 2:  # whether a single value is an object or a class nobody can tell
             continue
-        small = np.where(np.isin(plane, values), np.searchsorted(values, plane) + 1, 0).astype(np.int32)
-        for number, box in enumerate(ndimage.find_objects(small), start=1):
-            single += ndimage.label(small[box] == number, np.ones((3, 3)))[1] == 1
+        places = np.minimum(np.searchsorted(values, plane), values.size - 1)
+        numbers = np.where(values[places] == plane, places + 1, 0)
+        for number, box in enumerate(ndimage.find_objects(numbers), start=1):
+            single += ndimage.label(numbers[box] == number, np.ones((3, 3)))[1] == 1
             looked += 1
-    return single / looked if looked else 0.0
+    return single / looked if looked else None
 
 
 def _painted_edge(planes: NDArray[Any]) -> float:

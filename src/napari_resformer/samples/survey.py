@@ -111,6 +111,17 @@ class Survey:
         return tuple(sorted({fact.channels for fact in self.facts}))
 
     @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels, where all planes have the same ones, in whatever order; that of the first counts."""
+        names = [fact.channel_names for fact in self.facts]
+        if not names or any(
+            len(set(map(str.casefold, one))) < fact.channels for one, fact in zip(names, self.facts, strict=True)
+        ):
+            return ()
+        same = {tuple(sorted(map(str.casefold, one))) for one in names}
+        return tuple(name.strip() for name in names[0]) if len(same) == 1 and all(map(str.strip, names[0])) else ()
+
+    @property
     def colour(self) -> bool:
         """Whether some planes are in colour."""
         return any(fact.colour for fact in self.facts)

@@ -111,6 +111,7 @@ def judge(samples: SampleSet, survey: Survey, settings: TrainSettings, *, start:
         *_badly_masked(plan),
         *_unbalanced(plan),
         *_sizes(plan, start),
+        *_channels(plan),
         *_leaks(plan),
         *_learned(plan, start),
         *_crossing(samples),
@@ -283,6 +284,17 @@ def _sizes(plan: TrainPlan, start: Card | None) -> Iterator[str]:
             f"{counted(len(small), 'image')} (for instance {small[0]}) {'is' if len(small) == 1 else 'are'} less than half as "
             f"large as the crop of {plan.settings.crop_size} pixels, so most of what the network sees is padding; choose a "
             "smaller crop"
+        )
+
+
+def _channels(plan: TrainPlan) -> Iterator[str]:
+    facts = _used(plan).facts
+    named_ones = {fact.channel_names: fact.name for fact in reversed(facts) if fact.channels > 1 and fact.channel_names}
+    if len(named_ones) > 1 and not _used(plan).channel_names and not plan.survey.colour:
+        (one, first), (other, second), *_ = reversed(named_ones.items())
+        yield (
+            f"the images name their channels differently ({', '.join(one)} in {first}, {', '.join(other)} in {second}), so "
+            "channels are taken by their place; check that each stain is always in the same place"
         )
 
 

@@ -227,4 +227,6 @@ def _channels(facts: Survey, rgb: bool | None, start: Card | None) -> tuple[str,
             "channels"
         )
     count = facts.channels[0]
-    return ("gray",) if count == 1 else tuple(f"channel {number}" for number in range(count))
+    if count == 1:
+        return ("gray",)
+    return facts.channel_names or tuple(f"channel {number}" for number in range(count))
