@@ -52,7 +52,8 @@ class Stage:
             time.sleep(0.01)
 
     def planned(self) -> None:
-        self.wait(60, lambda: bool(self.widget.plan_text or self.widget.message))
+        # The worker may still be starting, and the words until then are only a hint.
+        self.wait(60, lambda: "Device:" in self.widget.plan_text or bool(self.widget.message))
         self.wait(0.5)
 
     def run(self, model: str = "nuclei") -> None:
