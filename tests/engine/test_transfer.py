@@ -200,6 +200,11 @@ def test_what_comes_back_is_the_same_object(shared: ProcessEngine, tmp_path: Pat
     assert back[-1]["within"][0] is arrays[0]
 
 
+def test_an_array_that_is_given_twice_is_one_array(shared: ProcessEngine) -> None:
+    array = plain()
+    assert Heard(shared, Job.of(jobs.same, array, {"a": array})).result
+
+
 def test_results_can_be_written_into(shared: ProcessEngine) -> None:
     made = Heard(shared, Job.of(jobs.made, 4)).result
     np.testing.assert_array_equal(made["values"], np.arange(4 * 2**20, dtype=np.uint8))

@@ -133,14 +133,18 @@ class _Core:
             parcel = record.shelf.pack((job.function, job.args, dict(job.kwargs)))
         except Exception as error:  # what cannot be pickled raises what it likes
             _logger.debug("a job could not be sent", exc_info=True)
-            threading.Thread(target=self._refuse, args=(record, describe(error)), name="resformer-refuse", daemon=True).start()
+            later(0.0, self._refuse, record, describe(error))
             return ProcessHandle(self, record)
         with self._lock:
             self._work_came()
             record.session = self._ready()
             self._records[record.number] = record
             record.session.post(("run", record.number), parcel)
-            record.shelf.connect()
+            try:
+                record.shelf.connect()
+            except Exception as error:
+                _logger.debug("what is in a mailbox could not be sent", exc_info=True)
+                later(0.0, self._refuse, record, describe(error))
         return ProcessHandle(self, record)
 
     def cancel(self, record: _Record) -> None:
@@ -160,7 +164,7 @@ class _Core:
             session.end()
 
     # ------------------------------------------------------------------------------------- called by threads of the session
-    def on_message(self, session: Session, head: Head, parcel: Parcel) -> None:
+    def on_message(self, head: Head, parcel: Parcel) -> None:
         what, number, fact = head
         with self._lock:
             record = self._records.get(number)
@@ -173,13 +177,13 @@ class _Core:
             event = record.shelf.unpack(parcel)
         except Exception as error:
             _logger.debug("an event of a job could not be read", exc_info=True)
-            session.post(("cancel", number))
-            event = Failed(describe(error))
+            record.tell(Failed(describe(error)))
+            self.cancel(record)
         else:
             record.has_result |= fact
-        record.tell(event)
+            record.tell(event)
 
-    def on_question(self, session: Session, head: Head) -> tuple[Any, Parcel] | None:  # noqa: ARG002 - numbers are ours
+    def on_question(self, head: Head) -> tuple[Any, Parcel] | None:
         _, number, _, array, place = head
         with self._lock:
             record = self._records.get(number)
@@ -219,7 +223,9 @@ class _Core:
 
     def _refuse(self, record: _Record, fault: Fault) -> None:
         record.tell(Failed(fault))
-        self._end(record, cancelled=False)
+        self.cancel(record)
+        if record.session is None:  # else the worker knows it, and it ends there
+            self._end(record, cancelled=False)
 
     def _work_came(self) -> None:
         if self._idle is not None:
