@@ -15,7 +15,7 @@ import jobs_for_tests as jobs
 import numpy as np
 import psutil
 import pytest
-from conftest import Heard, is_gone, wait_until
+from hearing import Heard, is_gone, wait_until
 
 from napari_resformer.engine.faults import Failed, crash_fault
 from napari_resformer.engine.job import Inbox, Job

@@ -15,7 +15,7 @@ from pathlib import Path
 import jobs_for_tests as jobs
 import psutil
 import pytest
-from conftest import HERE, LONG, Heard, is_gone, wait_until
+from hearing import HERE, LONG, Heard, is_gone, wait_until
 
 from napari_resformer.engine.job import Job
 from napari_resformer.engine.process import ProcessEngine

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import zarr
-from conftest import Heard, wait_until
+from hearing import Heard, wait_until
 
 from napari_resformer.engine.job import Job
 from napari_resformer.engine.process import ProcessEngine

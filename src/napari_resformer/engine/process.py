@@ -109,7 +109,7 @@ class _Core:
         self._numbers = itertools.count()
         self._records: dict[int, _Record] = {}
         self._session: Session | None = None
-        self._stuck: Session | None = None
+        self._stuck: set[Session] = set()
         self._closed = False
         self._idle: threading.Timer | None = None
 
@@ -126,8 +126,7 @@ class _Core:
 
     def submit(self, job: Job, on_event: OnEvent, on_end: OnEnd) -> ProcessHandle:
         with self._lock:
-            if self._closed:
-                raise RuntimeError("the engine is closed; make a new one")
+            self._check_open()
             record = _Record(next(self._numbers), on_event, on_end)
         try:
             parcel = record.shelf.pack((job.function, job.args, dict(job.kwargs)))
@@ -136,6 +135,7 @@ class _Core:
             later(0.0, self._refuse, record, describe(error))
             return ProcessHandle(self, record)
         with self._lock:
+            self._check_open()
             self._work_came()
             record.session = self._ready()
             self._records[record.number] = record
@@ -197,8 +197,9 @@ class _Core:
                 self._session = None
                 self._work_came()
             left = [record for record in self._records.values() if record.session is session]
-            if self._stuck is session:
-                fault, self._stuck = stopped_fault(), None
+            if session in self._stuck:
+                self._stuck.discard(session)
+                fault = stopped_fault()
         for record in left:
             cancelled = (self._closed or record.cancelled_at is not None) and not record.has_result
             if not cancelled and not record.has_result:
@@ -206,6 +207,10 @@ class _Core:
             self._end(record, cancelled=cancelled)
 
     # ---------------------------------------------------------------------------------------------------------------- inside
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the engine is closed; make a new one")
+
     def _ready(self) -> Session:
         if self._session is None or not self._session.usable:  # it may have died unasked a moment ago
             self._session = Session(self)
@@ -258,7 +263,7 @@ class _Core:
             beside = any(other.cancelled_at is None for other in mine)
             stuck = waited >= (self._patience_beside if beside else self._patience)
             if stuck:
-                self._stuck = session
+                self._stuck.add(session)
                 if self._session is session:
                     self._session = None
         if stuck:
