@@ -19,14 +19,10 @@ from pathlib import Path
 from measuring import Row, accuracy, balanced_accuracy, judge, line, mean_dice, trained
 
 import napari_resformer as nr
+from napari_resformer.cli.settings import add_settings, given_settings
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.split import select_folds
 from napari_resformer.training.settings import TrainSettings
-
-NUMBERS = (
-    "lr", "class-loss-weight", "label-smoothing", "balance", "average-decay", "weight-decay", "colour-jitter", "stain-jitter",
-    "warmup", "rotation",
-)  # fmt: skip
 
 
 def main() -> None:
@@ -39,16 +35,9 @@ def main() -> None:
     parser.add_argument(
         "--models", type=Path, metavar="DIR", help="keep the models here; a fold whose model is there is not trained"
     )
-    for name in ("epochs", "size", "batch", "seed", "patience"):
-        parser.add_argument(f"--{name}", type=int)
-    for name in NUMBERS:
-        parser.add_argument(f"--{name}", type=float)
-    parser.add_argument("--mode", choices=("native", "resize"))
-    parser.add_argument("--surround", choices=("blank", "mirror"))
-    parser.add_argument("--mask-classes", type=lambda text: tuple(text.split(",")))
-    parser.add_argument("--zoom", type=lambda text: tuple(map(float, text.split(","))))
+    add_settings(parser, [name for name in TrainSettings.model_fields if name not in ("folds", "val_folds")])
     options = parser.parse_args()
-    given = {key: value for key, value in vars(options).items() if key in TrainSettings.model_fields and value is not None}
+    given = given_settings(options)
 
     samples = read_folder(options.data)
     folds = sorted({sample.fold for sample in samples.samples if sample.fold is not None})
@@ -57,7 +46,7 @@ def main() -> None:
     for fold in options.only.split(",") if options.only else folds:
         if fold not in done:
             begin = time.perf_counter()
-            settings = TrainSettings(**given, folds=tuple(other for other in folds if other != fold))
+            settings = given.model_copy(update={"folds": tuple(other for other in folds if other != fold)})
             kept = options.models and options.models / f"fold-{fold}.safetensors"
             model = nr.load_model(kept) if kept and kept.exists() else trained(samples, settings, device=options.device)
             if kept and not kept.exists():

@@ -45,9 +45,9 @@ def main() -> None:
             for seed in range(options.seeds):
                 chosen = SampleSet(samples.name, draw(pool, number, seed), samples.image_classes)
                 start = None if name == "scratch" else nr.load_model(name)
-                an_epoch = steps_per_epoch(round(number * (1 - VALIDATION_SHARE)), TrainSettings().batch)
+                an_epoch = steps_per_epoch(round(number * (1 - VALIDATION_SHARE)), TrainSettings().batch_size)
                 settings = TrainSettings(
-                    epochs=math.ceil(options.steps / an_epoch), seed=seed, size=128,
+                    epochs=math.ceil(options.steps / an_epoch), seed=seed, crop_size=128,
                     lr=options.start_lr if start else options.lr, freeze_encoder=bool(start) and options.freeze_encoder,
                 )  # fmt: skip
                 rows = judge(trained(chosen, settings, start=start), test)

@@ -5,16 +5,12 @@
 In the real napari, three images with painted Labels and classes (parts of an image of scikit-image's, or those of a data
 folder) are trained on for two epochs, cancelled in the middle of the second, resumed, and the new model is used by Segment &
 Classify. Then a longer run tells how much memory each epoch leaves behind. What napari itself needs for adding, refreshing and
-drawing a layer is not counted as a stall; it is printed apart, with the repainting of its window that brings a canvas drawn
-anew onto the screen. All other repainting counts, though most of it is for napari's own sign of activity, which turns some
-thirty times a second: without a graphics card that is work for the processor. The painting of the plugin's widgets is printed.
-The library of models is a temporary one.
+drawing a layer is not counted as a stall (see stalls.py). The library of models is a temporary one.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,101 +18,13 @@ from typing import Any
 
 import napari
 import numpy as np
-import psutil
-from qtpy.QtCore import QEvent
-from viewer import Heart, Span, Timed, settle, wait
+from stalls import Watch, resident, settle, wait, worker
 
 from napari_resformer.demo import demo_image
-from napari_resformer.model import library
 from napari_resformer.samples.folder import read_folder
-from napari_resformer.widgets import curves, fine_tune, scores, segment_classify, summary
-from napari_resformer.widgets.annotation import give_class
+from napari_resformer.widgets.train.annotation import give_class
 
 PLUGIN = "napari-resformer"
-LIMIT = 50  # milliseconds, once warm
-MEGABYTE = 1 << 20
-
-
-class Repainting:
-    """Notes when napari's window is repainted."""
-
-    def __init__(self, viewer: napari.Viewer) -> None:
-        self.spans: list[Span] = []
-        window = type(viewer.window._qt_window)
-        handle = window.event
-
-        def timed(window: Any, event: QEvent) -> bool:
-            if event.type() != QEvent.Type.UpdateRequest:
-                return bool(handle(window, event))
-            begin, worked = time.perf_counter(), time.thread_time()
-            try:
-                return bool(handle(window, event))
-            finally:
-                self.spans.append(Span(begin, time.perf_counter(), time.thread_time() - worked))
-
-        window.event = timed
-
-
-class Drawing:
-    """Notes when napari draws its canvas."""
-
-    def __init__(self, viewer: napari.Viewer) -> None:
-        self.spans: list[Span] = []
-        self._begin = (0.0, 0.0)
-        draw = viewer.window._qt_viewer.canvas._scene_canvas.events.draw
-        draw.connect(self._begun, position="first")
-        draw.connect(self._done, position="last")
-
-    def _begun(self, _: Any) -> None:
-        self._begin = time.perf_counter(), time.thread_time()
-
-    def _done(self, _: Any) -> None:
-        self.spans.append(Span(self._begin[0], time.perf_counter(), time.thread_time() - self._begin[1]))
-
-
-class Watch:
-    """Tells the stalls of a part of the benchmark, apart from napari's own work."""
-
-    def __init__(self, viewer: napari.Viewer) -> None:
-        self._heart = Heart()
-        self._adding = [Timed(fine_tune.PreviewLayer, "show"), Timed(segment_classify, "show_result")]
-        self._drawing = Drawing(viewer)
-        self._repainting = Repainting(viewer)
-        self._ours = [Timed(owner, "paintEvent") for owner in (curves.Curves, scores.ScoreBars, summary.ConfusionTable)]
-
-    def tell(self, what: str, begin: float, goal: int | None = LIMIT) -> None:
-        end = time.perf_counter()
-
-        def of(parts: Sequence[Any]) -> list[Span]:
-            return [span for part in parts for span in part.spans if begin <= span.begin <= end]
-
-        drawn = of([self._drawing])
-        repainted = of([self._repainting])
-        refreshing = [span for span in repainted if any(span.begin <= draw.begin <= span.end for draw in drawn)]
-        besides = [span for span in repainted if span not in refreshing]
-        napari = outermost([*of(self._adding), *drawn, *refreshing])
-        longest, work = self._heart.worst_apart_from(napari, begin, end)
-        print(
-            f"{what}: {end - begin:.1f} s, longest stall {longest:.0f} ms{f' (goal {goal})' if goal else ''}, in it the GUI "
-            f"thread worked for at most {work:.0f} ms; napari's longest adding, refreshing or drawing {longest_of(napari):.0f} "
-            f"ms, longest repainting besides {longest_of(besides):.0f} ms, the plugin's own painting "
-            f"{longest_of(of(self._ours)):.0f} ms",
-            flush=True,
-        )
-
-
-def outermost(spans: Sequence[Span]) -> list[Span]:
-    """Return the spans that lie in no other: the canvas is drawn while the window is repainted."""
-    kept: list[Span] = []
-    for span in sorted(spans, key=lambda span: (span.begin, -span.end)):
-        if not kept or span.begin >= kept[-1].end:
-            kept.append(span)
-    return kept
-
-
-def longest_of(spans: Sequence[Span]) -> float:
-    """Return the length of the longest span, in ms."""
-    return 1e3 * max((span.end - span.begin for span in spans), default=0)
 
 
 def painted(pairs: int, side: int = 256) -> list[tuple[Any, Any, str]]:
@@ -151,10 +59,6 @@ def epochs_done(widget: Any) -> int:
     return len(widget._panel.curves.points)
 
 
-def resident() -> float:
-    return float(psutil.Process().memory_info().rss) / MEGABYTE
-
-
 def two_epochs(viewer: napari.Viewer, widget: Any, watch: Watch, pairs: Sequence[tuple[Any, Any, str]], crop: int) -> None:
     """Train, cancel, resume, finish, and predict with the new model."""
     widget.model_name.value = "warm"
@@ -162,7 +66,7 @@ def two_epochs(viewer: napari.Viewer, widget: Any, watch: Watch, pairs: Sequence
     begin = time.perf_counter()
     widget.run.native.click()
     wait(lambda: not widget.busy)
-    watch.tell("a first epoch, which meets libraries that are still being loaded", begin, None)
+    watch.tell("a first epoch", begin)
     assert widget.summary_text, widget.message
     settle(2)
 
@@ -216,8 +120,8 @@ def many_epochs(widget: Any, watch: Watch, epochs: int) -> None:
     wait(lambda: not widget.busy)
     watch.tell(f"{epochs} epochs", begin)
     grown = (sizes[-1] - sizes[1]) / max(len(sizes) - 2, 1)
-    print(f"resident MB after each epoch: {', '.join(f'{size:.0f}' for size in sizes)}; "
-          f"after the second {grown:+.2f} MB an epoch")  # fmt: skip
+    print(f"resident MB of napari after each epoch: {', '.join(f'{size:.0f}' for size in sizes)}; "
+          f"after the second {grown:+.2f} MB an epoch; the worker has {resident(worker()):.0f} MB")  # fmt: skip
 
 
 def main() -> None:
@@ -230,8 +134,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--from", dest="start", default="nuclei")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp())
-    library.user_folder = lambda: folder / "models"
 
     viewer = napari.Viewer()
     watch = Watch(viewer)
@@ -250,7 +152,7 @@ def main() -> None:
     opened = time.perf_counter()
     settle(8)
     print(f"opening the widget {1e3 * (opened - begin):.0f} ms")
-    watch.tell("loading libraries in the worker", opened + 0.05, 300)
+    watch.tell("the worker starts and loads its libraries", opened + 0.05)
     widget.model.value = options.start
     widget.more.crop.value, widget.more.batch.value = options.crop, options.batch
     add(viewer, pairs)

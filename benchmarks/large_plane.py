@@ -27,7 +27,7 @@ def plane(side: int, path: Path | None) -> NDArray[Any]:
 
         tile = demo_image()
     else:
-        from napari_resformer.images.files import read_image
+        from napari_resformer.io.read import read_image
 
         tile = np.asarray(read_image(path).data)
     more = [(0, max(side - length, 0)) for length in tile.shape[:2]] + [(0, 0)] * (tile.ndim - 2)
@@ -85,9 +85,9 @@ def ratios(model_name: str, image: NDArray[Any], repeats: int) -> None:
 
     import napari_resformer as nr
     from napari_resformer.images.image import from_array
-    from napari_resformer.images.normalise import measure
     from napari_resformer.network import for_inference
     from napari_resformer.prediction.plan import make_plan
+    from napari_resformer.preprocessing.normalise import measure
 
     model = nr.load_model(model_name)
     named = from_array(image, "YXC" if image.ndim == 3 else "YX")

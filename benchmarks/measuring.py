@@ -19,9 +19,9 @@ import napari_resformer as nr
 from napari_resformer.events import EpochDone, Finished
 from napari_resformer.model.file import Model
 from napari_resformer.samples.sample import SampleSet
-from napari_resformer.training.job import train_samples
 from napari_resformer.training.run_folder import RunFolder
 from napari_resformer.training.settings import TrainSettings
+from napari_resformer.training.trainer import train_samples
 
 RESAMPLES = 2000
 

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--only", choices=ARMS, help="train one of the three, so that several processes share the work")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--masked-share", type=float, default=TrainSettings().masked_share, help="0: drawn as they come")
+    parser.add_argument("--masked-fraction", type=float, default=TrainSettings().masked_fraction, help="0: drawn as they come")
     options = parser.parse_args()
     samples = read_folder(options.data)
     test = select_folds(samples, [options.test_fold])
@@ -43,7 +43,7 @@ def main() -> None:
         rows = []
         for seed in range(options.seeds):
             settings = TrainSettings(
-                mode="resize", size=options.size, seed=seed, epochs=epochs, masked_share=options.masked_share
+                mode="resize", crop_size=options.size, seed=seed, epochs=epochs, masked_fraction=options.masked_fraction
             )
             rows += judge(trained(samples.subset(chosen), settings), test)
         print(f"{arm}: {len(chosen)} images, {epochs} epochs, {options.seeds} seeds")

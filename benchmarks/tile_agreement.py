@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import napari_resformer as nr
-from napari_resformer.images.files import SUFFIXES, read_image
+from napari_resformer.io.read import SUFFIXES, read_image
 
 WHOLE = 8192
 

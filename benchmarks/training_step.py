@@ -2,8 +2,7 @@
 
 Both loops take the same network, batches, augmentation and losses; the bare one makes a batch, then does forward, loss,
 backward and step, and no more. A step is timed with the wait for its batch.
-They take turns, so that a busy machine slows both. The job's loop runs a second time with the short turns of threads that it
-has in the viewer. Then the job runs in processes of its own with and without huge pages.
+They take turns, so that a busy machine slows both. Then the job runs in processes of its own with and without huge pages.
 """
 
 from __future__ import annotations
@@ -15,26 +14,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from itertools import count
 from pathlib import Path
 
 import torch
 from measuring import Finished
-from torch.optim.swa_utils import AveragedModel
 
+from napari_resformer.concurrency import prefetch
 from napari_resformer.devices import choose_device, fast_precision
-from napari_resformer.lookahead import made_ahead
 from napari_resformer.network import ResFormer
 from napari_resformer.samples.folder import read_folder
 from napari_resformer.samples.survey import iter_survey
+from napari_resformer.training.distributed import ProcessGroup
+from napari_resformer.training.learner import Learner
 from napari_resformer.training.loader import Batch, PlaneReader, epoch_batches
-from napari_resformer.training.losses import MultiTaskLoss, class_weights, tally_step
-from napari_resformer.training.optimise import Optimiser, make_optimizer, make_schedule, running_average
+from napari_resformer.training.losses import MultiTaskLoss, class_weights
 from napari_resformer.training.plan import TrainPlan, make_plan
 from napari_resformer.training.settings import TrainSettings
-from napari_resformer.training.team import Team
-from napari_resformer.widgets.interpreter import short_turns
 
 
 def main() -> None:
@@ -42,18 +38,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--size", type=int, default=TrainSettings().size)
-    parser.add_argument("--batch", type=int, default=TrainSettings().batch)
+    parser.add_argument("--size", type=int, default=TrainSettings().crop_size)
+    parser.add_argument("--batch", type=int, default=TrainSettings().batch_size)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--job-only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     *_, survey = iter_survey(samples := read_folder(options.data))
     assert isinstance(survey, Finished)
-    plan = make_plan(samples, survey.result, TrainSettings(size=options.size, batch=options.batch), name="step")
+    plan = make_plan(samples, survey.result, TrainSettings(crop_size=options.size, batch_size=options.batch), name="step")
     loops = {"job": job(plan, options.device)}
     if not options.job_only:
         loops["bare"] = bare(plan, options.device)
-        loops["job in short turns"] = in_short_turns(job(plan, options.device))
     times: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(options.steps):
         for name, loop in loops.items():
@@ -62,8 +57,7 @@ def main() -> None:
     print("  ".join(f"{name} {1000 * value:.1f} ms" for name, value in cost.items()), flush=True)
     if options.job_only:
         return
-    print(f"ratio {cost['job'] / cost['bare']:.3f} (goal 1.10)")
-    print(f"short turns {cost['job in short turns'] / cost['job']:.3f} of the job", flush=True)
+    print(f"ratio {cost['job'] / cost['bare']:.3f} (goal 1.10)", flush=True)
     for value in ("0", "1"):
         environment = os.environ | {"THP_MEM_ALLOC_ENABLE": value}
         numbers = [f"--{name}={getattr(options, name)}" for name in ("steps", "size", "batch", "device")]
@@ -73,7 +67,7 @@ def main() -> None:
 
 
 def batches(plan: TrainPlan) -> Iterator[Batch]:
-    reader = PlaneReader(plan.card.channels, plan.card.normalisation)
+    reader = PlaneReader(plan.card.preprocessor)
     for epoch in range(1, 10**6):
         yield from epoch_batches(plan.training, reader, plan.settings, epoch)
 
@@ -81,33 +75,12 @@ def batches(plan: TrainPlan) -> Iterator[Batch]:
 def job(plan: TrainPlan, device: str) -> Iterator[float]:
     """Yield the seconds of each step as the training job takes it, with average, metrics and schedule."""
     chosen = choose_device(device).name
-    team = Team.assemble(chosen, fast_precision(chosen))
-    network = ResFormer(plan.card.network).to(memory_format=torch.channels_last)
-    average = AveragedModel(network, multi_avg_fn=partial(running_average, plan.settings.average_decay), use_buffers=True)
-    average.to(team.device)
-    module, optimizer = team.fabric.setup(network, make_optimizer(network, plan.settings, team.device))
-    criterion = MultiTaskLoss(
-        plan.settings.class_loss_weight, class_weights(plan.class_counts, plan.settings.balance), plan.settings.label_smoothing
-    ).to(team.device)
-    schedule = make_schedule(optimizer, plan.settings, 100, done=0)
-    optimiser = Optimiser(team, module, optimizer, schedule, criterion, 0, scaled=team.scales)
-    drawn = made_ahead(batches(plan), waiting=2)
+    learner = Learner(ProcessGroup.launch(chosen, fast_precision(chosen)), plan, None)
+    drawn = prefetch(batches(plan), waiting=2)
     for number in count(1):
         begin = time.perf_counter()
-        batch = next(drawn).to(team.device)
-        parts, output = optimiser.step(batch, 1, number)
-        average.update_parameters(network)
-        tally_step(output, batch, parts)
-        float(parts.total.detach())
+        learner.learn(next(drawn), 1, number)
         yield time.perf_counter() - begin
-
-
-def in_short_turns(loop: Iterator[float]) -> Iterator[float]:
-    """Yield what a loop yields; its threads take short turns only while it is asked for the next."""
-    while True:
-        with short_turns():
-            seconds = next(loop)
-        yield seconds
 
 
 def bare(plan: TrainPlan, device: str) -> Iterator[float]:

@@ -19,7 +19,7 @@ from PIL import ImageDraw, ImageFont
 
 import napari_resformer as nr
 from napari_resformer.demo import ZOOMS, demo_image, outlined
-from napari_resformer.images.files import read_image
+from napari_resformer.io.read import read_image
 
 TARGET = Path(__file__).parent / "images" / "overview.png"
 SIDE, GAP, TEXT = 300, 18, 92

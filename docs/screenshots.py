@@ -153,7 +153,7 @@ def fine_tune(biopsies: Path | None, epochs: int = 60, each: int = 9, crop: int 
     if biopsies is None:
         return
     from napari_resformer.model import library
-    from napari_resformer.widgets.annotation import give_class
+    from napari_resformer.widgets.train.annotation import give_class
 
     folder = Path(tempfile.mkdtemp())
     library.user_folder = lambda: folder / "models"

@@ -21,9 +21,9 @@ from napari_resformer import Model, evaluate, load_model
 from napari_resformer.events import EpochDone, Finished
 from napari_resformer.model.card import Card
 from napari_resformer.samples.folder import read_folder
-from napari_resformer.training.job import train_samples
 from napari_resformer.training.run_folder import RunFolder
 from napari_resformer.training.settings import TrainSettings
+from napari_resformer.training.trainer import train_samples
 
 HERE = Path(__file__).parent
 MODELS = HERE.parent / "src" / "napari_resformer" / "models"
@@ -74,7 +74,7 @@ def measure(name: str, recipe: dict[str, Any], data: Path) -> dict[str, Any]:
 
 
 def _train(data: Path, settings: TrainSettings, run: RunFolder, name: str, start: Model | None) -> Model:
-    for event in train_samples(read_folder(data), settings, run, name=name, start=start, resume=True):
+    for event in train_samples(read_folder(data), settings, run, name=name, start=start, existing="resume"):
         if isinstance(event, EpochDone):
             print(
                 f"epoch {event.epoch}/{event.epochs} loss {event.training.loss:.4f} "

@@ -24,8 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep the user's own models out of the tests."""
-    folder = tmp_path / "library"
+    """Keep the user's own models out of the tests, in this process and in workers."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))  # Linux; elsewhere workers see the user's own models
+    folder = tmp_path / "data" / "napari-resformer" / "models"
     monkeypatch.setattr("napari_resformer.model.library.user_folder", lambda: folder)
     return folder
 

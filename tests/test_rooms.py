@@ -10,12 +10,12 @@ import napari_resformer
 
 HOUSE = Path(napari_resformer.__file__).parent
 FLOORS = {
-    "network": 0, "images": 0, "events": 0, "metrics": 0, "atomic": 0, "devices": 0, "locking": 0,
-    "lookahead": 0,
-    "model": 1, "samples": 1,
-    "prediction": 2, "training": 2,
-    "evaluation": 3,
-    "demo": 4, "widgets": 4, "cli": 5,
+    "network": 0, "images": 0, "events": 0, "metrics": 0, "devices": 0, "concurrency": 0,
+    "io": 1, "preprocessing": 1,
+    "model": 2, "samples": 2,
+    "prediction": 3, "training": 3,
+    "evaluation": 4, "engine": 4,
+    "demo": 5, "widgets": 5, "cli": 6,
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_resformer.atomic import atomic_write
+from napari_resformer.io.atomic import atomic_write
 
 if TYPE_CHECKING:
     from napari_resformer.model.file import Model
@@ -85,7 +85,7 @@ def render_demo(model: Model, device: str, path: Path) -> PredictResult:
     path : Path
         The PNG to write; one that exists is replaced.
     """
-    from napari_resformer.prediction.job import predict
+    from napari_resformer.prediction.api import predict
 
     image = demo_image()
     result = predict(model, image, axes="YXC", device=device, zoom=ZOOMS.get(model.card.name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 NumberFormat = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -43,8 +42,8 @@ def choose_device(wanted: str = "auto") -> Device:
     there = f"this machine has the CPU and {found.type}" if usable and found else "this machine has the CPU only"
     if wanted == "auto":
         if usable and found:
-            return Device(found.type, "an accelerator is there")
-        return Device("cpu", "no accelerator that PyTorch can use was found")
+            return Device(found.type, "GPU found")
+        return Device("cpu", "PyTorch found no GPU")
     kind, _, number = wanted.partition(":")
     if kind not in DEVICES or kind == "auto" or (number and not number.isdigit()):
         raise ValueError(f"unknown device {wanted!r}; choose auto, cpu, cuda, cuda:N or mps")
@@ -52,7 +51,7 @@ def choose_device(wanted: str = "auto") -> Device:
         raise ValueError(f"device {wanted} is not available: {there}; choose auto or cpu")
     if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
         raise ValueError(f"device {wanted} is not available: there are {torch.cuda.device_count()} CUDA devices")
-    return Device(wanted, "it was chosen")
+    return Device(wanted, "your choice")
 
 
 def free_memory(device: str) -> int | None:
@@ -69,11 +68,9 @@ def free_memory(device: str) -> int | None:
         return int(torch.cuda.mem_get_info(device)[0])
     if device != "cpu":
         return None
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, ValueError, StopIteration):  # no Linux
-        return None
+    import psutil
+
+    return int(psutil.virtual_memory().available)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from napari_resformer.metrics import Report
 
@@ -44,6 +45,22 @@ class PlaneDone:
 
     index: tuple[int, ...]
     scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TrainingStarted:
+    """The training starts, or goes on.
+
+    Parameters
+    ----------
+    history : tuple of mapping
+        The epochs that a resumed run has behind it, as in ``metrics.csv``; empty for a new run.
+    best : Report or None
+        What the validation found in the best of these epochs; None where nobody knows.
+    """
+
+    history: tuple[Mapping[str, Any], ...] = ()
+    best: Report | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -146,3 +163,10 @@ class Failed:
     """A job ended by an exception; only the adapter between job and worker makes this event."""
 
     error: BaseException
+
+
+class Inbox(Protocol):
+    """Where a running job looks for what has changed outside, for instance which plane to preview."""
+
+    def latest(self) -> Any | None:
+        """Return what was put in last; None where nothing is wanted."""

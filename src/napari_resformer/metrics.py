@@ -1,10 +1,10 @@
-"""Dice, Jaccard, AUROC, accuracy and calibration on arrays, and the report that gathers them over images."""
+"""Dice, IoU, AUROC, accuracy and calibration on arrays, and the report that gathers them over images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,8 +53,10 @@ class ClassReport:
         Share of images with the right class; mean over the classes of their sensitivity. 0 to 1.
     auroc, sensitivity, specificity : float or None
         Means over the classes, each against the rest.
-    calibration_error : float
-        Expected calibration error of the largest score over 10 bins, 0 to 1.
+    ece : float
+        Expected calibration error of the largest score over 10 bins, 0 to 1; 0 is best.
+    nll : float
+        Mean negative logarithm of the score of the right class, from 0 up; 0 is best.
     confusion : list of list of int
         Images by true class (row) and predicted class (column).
     classes : list of str
@@ -68,7 +70,8 @@ class ClassReport:
     auroc: float | None
     sensitivity: float | None
     specificity: float | None
-    calibration_error: float
+    ece: float
+    nll: float
     confusion: list[list[int]]
     classes: list[str]
     per_class: dict[str, ClassScore]
@@ -83,7 +86,7 @@ class Report:
     n : int
         Images.
     mask : dict of str to MaskScore
-        Each mask class.
+        Each mask class, by its name.
     mask_mean : MaskScore
         Mean over the mask classes.
     image_class : ClassReport or None
@@ -91,7 +94,17 @@ class Report:
     mask_by_image_class : dict of str to MaskScore
         ``mask_mean`` among the images of each image class.
     intervals : dict
-        How far the figures may be off, under the same keys; empty where it was not asked for.
+        How far the figures may be off, under the same keys; see
+        :func:`~napari_resformer.evaluation.bootstrap.group_intervals`.
+
+    Examples
+    --------
+    >>> import napari_resformer as nr
+    >>> report = nr.evaluate(model, "my-data", device="cpu")
+    >>> 0 <= report.mask_mean.dice <= 1
+    True
+    >>> sorted(report.to_dict())
+    ['class', 'intervals', 'mask', 'mask_by_image_class', 'mask_mean', 'n']
     """
 
     n: int
@@ -108,12 +121,53 @@ class Report:
         return values
 
 
+IGNORE = 255
+"""Label value of a true mask's pixel that says nothing: neither background nor a class. It counts nowhere."""
+
+
+class Overlap(NamedTuple):
+    """Pixels of each mask class: (mask classes,) that truth and prediction both have, that the truth has, that is predicted."""
+
+    both: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+
+    def plus(self, other: Overlap) -> Overlap:
+        """Return the counts of two parts of an image together."""
+        return Overlap(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+def overlap_of(true_mask: NDArray[Any], predicted_mask: NDArray[Any], mask_classes: int) -> Overlap:
+    """Count the pixels of each mask class in two masks of the same shape, with values 0 to ``mask_classes``.
+
+    Pixels that are :data:`IGNORE` in the true mask are left out.
+    """
+    bins = mask_classes + 1
+    counted = true_mask != IGNORE
+    truth, predicted = (true_mask, predicted_mask) if counted.all() else (true_mask[counted], predicted_mask[counted])
+    joint = np.bincount(truth.ravel().astype(np.int64) * bins + predicted.ravel(), minlength=bins**2)
+    joint = joint.reshape(bins, bins)
+    return Overlap(joint.diagonal()[1:].copy(), joint.sum(1)[1:], joint.sum(0)[1:])
+
+
+def dice(both: ArrayLike, sides: ArrayLike) -> NDArray[np.float64]:
+    """Return Dice, 0 to 1, of pixels that both have over the sum of what each has; NaN where neither has any."""
+    shared, total = np.asarray(both, np.float64), np.asarray(sides, np.float64)
+    return np.divide(2 * shared, total, out=np.full(total.shape, np.nan), where=total > 0)
+
+
+def pooled_dice(both: ArrayLike, sides: ArrayLike) -> float | None:
+    """Return the mean of :func:`dice` over the mask classes that occur, from pixels pooled over images; None where none does."""
+    known = dice(both, sides)
+    return _mean(known[np.isfinite(known)])
+
+
 @dataclass(frozen=True)
 class ImageTally:
     """What one image contributes: pixel counts of each mask class, and its class with the scores."""
 
     name: str
-    overlap: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None
+    overlap: Overlap | None
     true_class: int | None
     scores: NDArray[np.float64] | None
 
@@ -146,10 +200,7 @@ def tally_image(
     if true_mask is not None and predicted_mask is not None:
         if true_mask.shape != predicted_mask.shape:
             raise ValueError(f"{name}: the true mask has shape {true_mask.shape}, the predicted one {predicted_mask.shape}")
-        bins = mask_classes + 1
-        joint = np.bincount(true_mask.ravel().astype(np.int64) * bins + predicted_mask.ravel(), minlength=bins**2)
-        joint = joint.reshape(bins, bins)
-        overlap = (joint.diagonal()[1:].copy(), joint.sum(1)[1:], joint.sum(0)[1:])
+        overlap = overlap_of(true_mask, predicted_mask, mask_classes)
     known = None if scores is None else np.asarray(scores, np.float64)
     return ImageTally(name, overlap, true_class, known if known is not None and known.size else None)
 
@@ -183,9 +234,9 @@ def _mask_scores(tallies: Sequence[ImageTally], mask_classes: Sequence[str]) -> 
         i, t, p = both[:, number], truth[:, number], predicted[:, number]
         present = t + p > 0
         scores[name] = MaskScore(
-            dice=_mean(2 * i[present] / (t + p)[present]),
+            dice=_mean(dice(i, t + p)[present]),
             iou=_mean(i[present] / (t + p - i)[present]),
-            dice_pooled=_ratio(2 * i.sum(), (t + p).sum()),
+            dice_pooled=pooled_dice([i.sum()], [t.sum() + p.sum()]),
             iou_pooled=_ratio(i.sum(), (t + p - i).sum()),
             n=int(present.sum()),
         )
@@ -229,7 +280,8 @@ def _class_report(tallies: Sequence[ImageTally], classes: Sequence[str]) -> Clas
         auroc=means["auroc"],
         sensitivity=means["sensitivity"],
         specificity=means["specificity"],
-        calibration_error=calibration_error(scores.max(1), predicted == truth),
+        ece=calibration_error(scores.max(1), predicted == truth),
+        nll=float(-np.log(scores[np.arange(len(truth)), truth].clip(np.finfo(np.float32).tiny)).mean()),
         confusion=confusion.tolist(),
         classes=list(classes),
         per_class=per_class,

@@ -66,10 +66,27 @@ def model_name(install_model: Callable[..., Any]) -> str:
     return "tiny"
 
 
+@pytest.fixture(autouse=True)
+def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Run jobs in threads of this process, where a test can look into them; test_worker_process.py has the real thing."""
+    from napari_resformer.engine.inline import InlineEngine
+
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(InlineEngine())
+        return made[-1]
+
+    monkeypatch.setattr("napari_resformer.widgets.base.engines.make_engine", make)
+    yield made
+    for engine in made:
+        engine.close()
+
+
 @pytest.fixture
-def keep(qtbot: Any) -> Iterator[Callable[[Any], Any]]:
-    """Take widgets into custody: they are deleted after the test, and must leave no worker."""
-    from qtpy.QtCore import QCoreApplication, QEvent, QThreadPool
+def keep(qtbot: Any, engines: list[Any]) -> Iterator[Callable[[Any], Any]]:
+    """Take widgets into custody: they are deleted after the test, and must leave no job."""
+    from qtpy.QtCore import QCoreApplication, QEvent
 
     kept = []
 
@@ -81,14 +98,14 @@ def keep(qtbot: Any) -> Iterator[Callable[[Any], Any]]:
     for widget in kept:
         widget.native.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
-    assert QThreadPool.globalInstance().waitForDone(20_000), "a worker outlived its widget"
+    qtbot.waitUntil(lambda: not any(thread.name == "resformer-job" for thread in threading.enumerate()), timeout=20_000)
     qtbot.wait(10)
 
 
 @pytest.fixture
 def make_widget(keep: Any, model_name: str) -> Callable[..., Any]:
     """Make Segment & Classify on a viewer's model (no window), with the tiny model chosen."""
-    from napari_resformer.widgets.segment_classify import SegmentClassify
+    from napari_resformer.widgets.predict.segment_classify import SegmentClassify
 
     def make(viewer: Any) -> Any:
         widget = keep(SegmentClassify(viewer))
@@ -102,7 +119,7 @@ def make_widget(keep: Any, model_name: str) -> Callable[..., Any]:
 @pytest.fixture
 def make_fine_tune(keep: Any, model_name: str) -> Callable[..., Any]:
     """Make Fine-tune on a viewer's model (no window): two short epochs, from the tiny model."""
-    from napari_resformer.widgets.fine_tune import FineTune
+    from napari_resformer.widgets.train.fine_tune import FineTune
 
     def make(viewer: Any) -> Any:
         widget = keep(FineTune(viewer))
@@ -163,6 +180,6 @@ class SlowJob:
 def slow_job(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowJob]:
     """Replace the prediction by one that takes two seconds, or none when ``go_on`` is set."""
     job = SlowJob()
-    monkeypatch.setattr("napari_resformer.prediction.job.run_plan", job)
+    monkeypatch.setattr("napari_resformer.prediction.predictor.run_plan", job)
     yield job
     job.go_on.set()

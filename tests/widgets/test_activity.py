@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from napari.utils import progress
 
-from napari_resformer.widgets import activity
-from napari_resformer.widgets.activity import Activity, RunBar
+from napari_resformer.widgets.base import progress as activity
+from napari_resformer.widgets.base.progress import Activity, RunBar
 
 
 class Watched(RunBar):

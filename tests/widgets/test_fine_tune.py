@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -20,9 +18,9 @@ from qtpy.QtWidgets import QApplication, QStyleOptionViewItem
 
 from napari_resformer.model.library import load_model
 from napari_resformer.samples.folder import read_folder
-from napari_resformer.widgets.annotation import give_class, image_classes
-from napari_resformer.widgets.pairs import PairRow
-from napari_resformer.widgets.pairs_table import CLASS, IMAGE, LABELS
+from napari_resformer.widgets.train.annotation import give_class, image_classes
+from napari_resformer.widgets.train.pairs import PairRow
+from napari_resformer.widgets.train.pairs_table import CLASS, IMAGE, LABELS
 
 from .conftest import small_run
 
@@ -71,7 +69,7 @@ def test_three_pairs_two_epochs_and_the_model_is_in_every_list(
     elsewhere.add_image(blob(5)[0], name="new")
     widget, user = make_fine_tune(viewer), make_widget(elsewhere)
     looked(qtbot, widget)
-    assert "2 train and 1 validate" in widget.plan_text
+    assert "2 images for training, 1 for validation" in widget.plan_text
     assert "mitosis, late 2, 间期 1" in widget.plan_text
     press(qtbot, widget)
     assert widget.message == ""
@@ -88,7 +86,7 @@ def test_three_pairs_two_epochs_and_the_model_is_in_every_list(
     assert user.message.startswith("Done")
     assert elsewhere.layers[-1].metadata["napari_resformer"]["classes"] == ["mitosis, late", "间期"]
     assert load_model("mine").card.training["start"]["name"] == "tiny"
-    assert widget.run.text == "Run"
+    assert widget.run.text == "Train"
 
 
 def test_cancel_resume_finish(qtbot: Any, make_fine_tune: Any) -> None:
@@ -105,7 +103,7 @@ def test_cancel_resume_finish(qtbot: Any, make_fine_tune: Any) -> None:
     assert widget.start_anew.visible or not widget.native.isVisible()
     assert "unfinished training" in widget.plan_text
     widget.epochs.value = 5  # another training: there is nothing to resume
-    qtbot.waitUntil(lambda: widget.run.text == "Run", timeout=20_000)
+    qtbot.waitUntil(lambda: widget.run.text == "Train", timeout=20_000)
     qtbot.waitUntil(lambda: "epochs" in widget.plan_text, timeout=20_000)
     widget.epochs.value = 4
     qtbot.waitUntil(lambda: widget.run.text == "Resume", timeout=20_000)
@@ -135,6 +133,29 @@ def test_start_anew(qtbot: Any, make_fine_tune: Any) -> None:
     qtbot.waitUntil(lambda: epochs_done(widget) == 1, timeout=60_000)
     assert widget._panel.curves.points[0].epoch == 1
     press(qtbot, widget)
+
+
+def test_the_best_model_of_a_cancelled_training_can_be_kept(qtbot: Any, make_fine_tune: Any) -> None:
+    viewer = ViewerModel()
+    add_pairs(viewer)
+    widget = make_fine_tune(viewer)
+    widget.native.show()
+    widget.epochs.value = 4
+    press(qtbot, widget, until=lambda: epochs_done(widget) == 2)
+    assert not widget.keep_best.visible
+    press(qtbot, widget)
+    assert widget.keep_best.visible
+    qtbot.waitUntil(lambda: widget.run.text == "Resume", timeout=20_000)
+    widget.keep_best.native.click()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=20_000)
+    assert "mine is ready" in widget._panel.summary.lines._parts[0].words
+    assert not widget.keep_best.visible
+    assert 2 <= load_model("mine").card.training["epochs_done"] < 4
+    assert "mine" in widget.model.choices
+    qtbot.waitUntil(lambda: widget.run.text == "Resume", timeout=20_000)
+    press(qtbot, widget)  # the kept model is of this very training, and may be replaced by its end
+    assert "Best epoch" in widget.summary_text, widget.message
+    assert load_model("mine").card.training["epochs_done"] == 4
 
 
 def test_from_scratch_in_a_stack_with_some_planes_annotated(qtbot: Any, make_fine_tune: Any) -> None:
@@ -400,11 +421,11 @@ def test_what_will_work_badly_is_told_before_the_run(qtbot: Any, make_fine_tune:
     widget = make_fine_tune(viewer)
     widget.model.value = "from scratch"
     qtbot.waitUntil(lambda: "near-duplicates" in widget.plan_text, timeout=60_000)
-    assert "values: 1 (class 1) in 1, 2 (class 2) in 1, 3 (class 3) in 1" in widget.plan_text
+    assert "Class 3 covers" in widget.plan_text
     widget.mask_names.value = "cell, nucleus"
     qtbot.waitUntil(lambda: "up to 3, but 2 mask classes are named (cell, nucleus)" in widget.message, timeout=20_000)
     widget.mask_names.value = "cell, nucleus, ring"
-    qtbot.waitUntil(lambda: "3 (ring) in 1" in widget.plan_text, timeout=20_000)
+    qtbot.waitUntil(lambda: "Ring (label value 3) covers" in widget.plan_text, timeout=20_000)
     assert widget.message == ""
 
 
@@ -428,7 +449,7 @@ def test_a_model_is_not_replaced_unasked(qtbot: Any, make_fine_tune: Any, instal
     widget.epochs.value = 1
     widget.run.native.click()
     assert not widget.busy
-    assert "tick to replace" in widget.message
+    assert "or replace it" in widget.message
     assert path.read_bytes() == before
     widget.replace.value = True
     widget.model_name.value = "other"
@@ -446,8 +467,8 @@ def test_label_values_that_number_objects(qtbot: Any, make_fine_tune: Any) -> No
         layer.data = layer.data * np.arange(1, 65)[:, None] * 9
     widget = make_fine_tune(viewer)
     qtbot.waitUntil(lambda: "254" in widget.message, timeout=20_000)
-    assert "object numbers" in widget.message
-    widget.more.label_values.value = "object numbers"
+    assert "instance labels" in widget.message
+    widget.more.label_values.value = "instance labels"
     widget.mask_names.value = "nucleus"
     widget.epochs.value = 1
     press(qtbot, widget)
@@ -458,7 +479,7 @@ def test_label_values_that_number_objects(qtbot: Any, make_fine_tune: Any) -> No
     ("error", "words"),
     [
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "mat1 and mat2"),
-        (MemoryError(), "smaller crop or batch"),
+        (MemoryError(), "smaller crop or batch size"),
         (OSError(28, "No space left on device"), "disk is full"),
     ],
 )
@@ -556,46 +577,6 @@ def test_the_preview_follows_what_is_looked_at(qtbot: Any, make_fine_tune: Any) 
     assert np.allclose(preview.data_to_world((0, 9, 5)), large.data_to_world((3, 47, 143)))
     assert viewer.layers.selection.active is large
     assert preview.metadata["napari_resformer"]["preview"]["epoch"] == 1
-
-
-def test_no_torch_on_the_gui_thread() -> None:
-    code = """
-import sys, threading
-from qtpy.QtWidgets import QApplication, QStyleOptionViewItem
-app = QApplication([])
-from napari.components import ViewerModel
-import numpy as np
-from napari_resformer.widgets.annotation import give_class
-from napari_resformer.widgets.fine_tune import FineTune
-viewer = ViewerModel()
-for number in range(3):
-    give_class(viewer.add_image(np.random.rand(64, 64)), (), "ab"[number % 2])
-importers = []
-class Watch:
-    def find_spec(self, name, path=None, target=None):
-        if name == "torch":
-            importers.append(threading.current_thread())
-sys.meta_path.insert(0, Watch())
-widget = FineTune(viewer)
-widget.native.show()
-while not (widget.plan_text or widget.message) or not importers:
-    app.processEvents()
-assert "3 annotated" in widget.plan_text, widget.message
-widget.model.value = "from scratch"
-widget.epochs.value = 1
-widget.run.native.click()
-assert widget.busy, widget.message
-while not widget._panel.curves.points:
-    app.processEvents()
-widget.run.native.click()
-while widget.busy:
-    app.processEvents()
-assert threading.main_thread() not in importers, importers
-from napari.qt.threading import GeneratorWorker
-GeneratorWorker.await_workers()  # as napari does when it quits
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 # ---------------------------------------------------------------------------------------------------- in a real window

@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("napari")
 
-from napari_resformer.widgets import settings
+from napari_resformer.widgets.base import settings
+from napari_resformer.widgets.base.text import Message, Paragraph
+from napari_resformer.widgets.results.scores import ScoreBars, percent
 from napari_resformer.widgets.sample_data import generated_nuclei, immunohistochemistry
-from napari_resformer.widgets.scores import ScoreBars, percent
-from napari_resformer.widgets.text import Message, Paragraph
 
 
 def test_settings_come_from_the_preferences(npe2pm: Any, plugin_settings: Any) -> None:
@@ -49,7 +49,7 @@ def test_sample_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ("score", "words"), [(0.5, "50.0%"), (1.0, "100.0%"), (0.99999, ">99.9%"), (0.0001, "<0.1%"), (0.0, "0.0%")]
+    ("score", "words"), [(0.5, "50.0%"), (1.0, ">99.9%"), (0.99999, ">99.9%"), (0.0001, "<0.1%"), (0.0, "<0.1%")]
 )
 def test_rounding_makes_no_score_certain(score: float, words: str) -> None:
     assert percent(score) == words

@@ -15,8 +15,8 @@ import zarr
 from napari.components import ViewerModel
 
 from napari_resformer import load_model, predict
-from napari_resformer.widgets.region import PLANE, VISIBLE, WHOLE
-from napari_resformer.widgets.settings import PluginSettings
+from napari_resformer.widgets.base.settings import PluginSettings
+from napari_resformer.widgets.predict.region import PLANE, VISIBLE, WHOLE
 
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")
 RNG = np.random.default_rng(0)
@@ -207,10 +207,10 @@ def test_this_plane_stays_chosen_while_axes_are_typed_and_other_layers_are_looke
 def large(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Take every mask for large, with small tiles; return the folder for masks without a better place."""
     monkeypatch.setattr("napari_resformer.prediction.plan.LARGE_MASK", 1000)
-    monkeypatch.setattr("napari_resformer.prediction.store._TOP_SIDE", 256)
-    monkeypatch.setattr("napari_resformer.prediction.store.SAVE_SECONDS", 0.0)
-    monkeypatch.setattr("napari_resformer.widgets.placing.cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr("napari_resformer.widgets.segment_classify.read_settings", lambda: PluginSettings(tile_size=64))
+    monkeypatch.setattr("napari_resformer.io.ome_zarr_writer._TOP_SIDE", 256)
+    monkeypatch.setattr("napari_resformer.prediction.resume.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("napari_resformer.widgets.predict.output_path.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("napari_resformer.widgets.predict.segment_classify.read_settings", lambda: PluginSettings(tile_size=64))
     return tmp_path / "cache"
 
 
@@ -398,7 +398,7 @@ def test_an_image_that_gets_other_data_in_mid_run(qtbot: Any, make_widget: Any, 
     image.data = RNG.random(shape)
     slow_job.go_on.set()
     qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
-    assert "changed meanwhile" in widget.message
+    assert "has changed since" in widget.message
     labels = viewer.layers[-1]
     assert labels.data.shape == (40, 56)
     assert tuple(labels.scale) == (2, 3)
@@ -456,10 +456,10 @@ def test_what_is_painted_over_another_widgets_result_is_kept(qtbot: Any, make_wi
     two.run.native.click()
     qtbot.waitUntil(slow_job.started.is_set, timeout=60_000)
     with pytest.MonkeyPatch.context() as patch:
-        from napari_resformer.prediction import job
+        from napari_resformer.prediction import predictor
 
-        patch.setattr(job, "run_plan", type(slow_job)())
-        job.run_plan.go_on.set()
+        patch.setattr(predictor, "run_plan", type(slow_job)())
+        predictor.run_plan.go_on.set()
         run(one)
     result = viewer.layers[-1]
     result.paint((20, 20), 7)
@@ -481,7 +481,7 @@ def test_an_image_that_is_other_before_its_mask_has_begun(qtbot: Any, make_widge
     image.data = RNG.integers(0, 255, (4, 30, 40), dtype=np.uint8)
     qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
     assert not warned
-    assert "changed meanwhile" in widget.message
+    assert "has changed since" in widget.message
     labels = viewer.layers[-1]
     assert labels.data.shape == (200, 150)
     assert tuple(labels.scale) == (2, 3)
@@ -508,10 +508,10 @@ def test_all_layers_are_removed_in_mid_run_and_the_run_goes_on(qtbot: Any, make_
 
 def can_lock(store: Path) -> bool:
     """Return whether nobody writes to a store any more."""
-    from napari_resformer.prediction.store import can_resume
+    from napari_resformer.prediction.resume import begun_with, can_resume
 
-    fingerprint = zarr.open(store, mode="r").attrs["napari_resformer"]["fingerprint"]
-    return can_resume(store, fingerprint)
+    begun = begun_with(store)
+    return begun is not None and can_resume(store, begun)
 
 
 def test_two_widgets_run_on_two_layers_at_once(qtbot: Any, make_widget: Any) -> None:

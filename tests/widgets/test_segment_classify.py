@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from typing import Any
 
@@ -326,17 +324,51 @@ def test_a_painted_result_is_kept(make_widget: Any, run: Any, how: str, kind: st
     assert len(viewer.layers) == 3
 
 
-def test_a_result_with_other_axes_takes_the_same_place(make_widget: Any, run: Any) -> None:
+def test_a_run_with_other_settings_leaves_the_earlier_result(make_widget: Any, run: Any) -> None:
     viewer = ViewerModel()
-    add_image(viewer, "channels first")
+    viewer.add_image(RNG.integers(0, 255, (6, 64, 56), dtype=np.uint8), name="picture")
     widget = make_widget(viewer)
-    widget.axes.value = "CYX"
     run(widget)
-    viewer.add_points(np.zeros((1, 2)), name="on top")
-    widget.axes.value = "ZYX"
+    widget.zoom.value = "2"
     run(widget)
-    assert [layer.name for layer in viewer.layers] == ["picture", "picture · tiny", "on top"]
-    assert viewer.layers[1].data.shape == (3, 40, 56)
+    assert [layer.name for layer in viewer.layers] == ["picture", "picture · tiny", "picture · tiny [1]"]
+    widget.axes.value = "TYX"
+    run(widget)
+    assert len(viewer.layers) == 4
+    widget.axes.value, widget.zoom.value = "ZYX", ""
+    run(widget)
+    assert len(viewer.layers) == 4  # asked for before: it takes the place of that result
+    assert viewer.layers.selection.active is viewer.layers[1]
+
+
+def test_the_scores_shown_are_those_of_the_chosen_image(make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    one, other = (viewer.add_image(RNG.integers(0, 255, (64, 56), dtype=np.uint8), name=name) for name in ("one", "other"))
+    unseen = viewer.add_image(RNG.integers(0, 255, (64, 56), dtype=np.uint8), name="unseen")
+    widget = make_widget(viewer)
+    for layer in (one, other):
+        viewer.layers.selection.active = layer
+        run(widget)
+    viewer.layers.selection.active = one
+    assert widget._scores.caption.words == "one · tiny"
+    viewer.layers.selection.active = other
+    assert widget._scores.caption.words == "other · tiny"
+    viewer.layers.selection.active = unseen
+    assert widget._scores.caption.words == ""
+
+
+def test_a_renamed_image_renames_its_results(make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(RNG.integers(0, 255, (64, 56), dtype=np.uint8), name="before")
+    widget = make_widget(viewer)
+    run(widget)
+    image.name = "after"
+    assert viewer.layers[-1].name == "after · tiny"
+    assert viewer.layers[-1].metadata["napari_resformer"]["image"]["layer"] == "after"
+    assert widget._scores.caption.words == "after · tiny"
+    viewer.layers[-1].name = "mine"
+    image.name = "later"
+    assert viewer.layers[-1].name == "mine"
 
 
 def test_an_image_of_the_same_name_is_another_image(make_widget: Any, run: Any) -> None:
@@ -432,7 +464,7 @@ def test_run_turns_into_cancel(qtbot: Any, make_widget: Any, slow_job: Any) -> N
 def test_a_double_click_cancels_and_starts_nothing_twice(
     qtbot: Any, make_widget: Any, slow_job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_resformer.widgets import activity
+    from napari_resformer.widgets.base import progress as activity
 
     viewer = ViewerModel()
     add_image(viewer, "gray")
@@ -496,7 +528,7 @@ def test_a_layer_that_cannot_be_added_is_told(make_widget: Any, run: Any, monkey
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("napari_resformer.widgets.segment_classify.show_result", fail)
+        patch.setattr("napari_resformer.widgets.predict.run.show_result", fail)
         run(widget)
     assert "not enough memory" in widget.message
     run(widget)
@@ -557,31 +589,13 @@ def test_two_widgets_do_not_know_of_each_other(qtbot: Any, make_widget: Any, run
 
 
 # ----------------------------------------------------------------------------------------------------------------- torch
-def test_no_torch_on_the_gui_thread() -> None:
-    code = """
-import sys, threading
-from qtpy.QtWidgets import QApplication
-app = QApplication([])
-from napari.components import ViewerModel
-import numpy as np
-from napari_resformer.widgets.segment_classify import SegmentClassify
-viewer = ViewerModel()
-viewer.add_image(np.random.rand(64, 64))
-widget = SegmentClassify(viewer)
-assert "torch" not in sys.modules
-importers = []
-class Watch:
-    def find_spec(self, name, path=None, target=None):
-        if name == "torch":
-            importers.append(threading.current_thread())
-sys.meta_path.insert(0, Watch())
-widget.native.show()
-while not (widget.plan_text or widget.message):
-    app.processEvents()
-assert "Axes YX" in widget.plan_text, widget.message
-assert importers and threading.main_thread() not in importers, importers
-from napari.qt.threading import GeneratorWorker
-GeneratorWorker.await_workers()  # as napari does when it quits
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+
+
+def test_a_second_selected_image_is_told(qtbot: Any, make_widget: Any) -> None:
+    viewer = ViewerModel()
+    one, _ = (viewer.add_image(RNG.integers(0, 255, (64, 56), dtype=np.uint8), name=name) for name in ("one", "other"))
+    widget = make_widget(viewer)
+    ready(qtbot, widget)
+    assert "selected" not in widget.plan_text
+    viewer.layers.selection.add(one)
+    qtbot.waitUntil(lambda: "2 images are selected; only other is run" in widget.plan_text, timeout=20_000)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
-import weakref
 from typing import Any
 
 import numpy as np
@@ -15,15 +12,14 @@ pytest.importorskip("napari")
 from napari.layers import Image, Labels
 
 from napari_resformer.events import EpochDone, StepDone
-from napari_resformer.widgets import pairs
-from napari_resformer.widgets.annotation import fitting_classes, give_class, image_classes, layer_image
-from napari_resformer.widgets.class_field import ClassField
-from napari_resformer.widgets.curves import Curves, EpochPoint, scale
-from napari_resformer.widgets.interpreter import TURN, older_objects_left_alone, short_turns
-from napari_resformer.widgets.pairs import labels_fit, mask_data, resemblance
-from napari_resformer.widgets.summary import ConfusionTable
-from napari_resformer.widgets.timing import Stopwatch, duration
-from napari_resformer.widgets.train_jobs import PaintedPlanes
+from napari_resformer.training.history import EpochPoint
+from napari_resformer.widgets.train import pairs
+from napari_resformer.widgets.train.annotation import fitting_classes, give_class, image_classes, layer_image
+from napari_resformer.widgets.train.class_field import ClassField
+from napari_resformer.widgets.train.curves import Curves
+from napari_resformer.widgets.train.eta import Stopwatch, duration
+from napari_resformer.widgets.train.pairs import labels_fit, mask_data, resemblance
+from napari_resformer.widgets.train.summary import ConfusionTable
 
 
 @pytest.mark.parametrize(
@@ -50,15 +46,6 @@ def test_curves_paint_any_values_at_any_width(qtbot: Any, points: list[EpochPoin
     assert curves.minimumSizeHint().width() <= 200
 
 
-@pytest.mark.parametrize("values", [[0.1, 0.93], [3.2], [0.0, 0.0], [1e-7, 2e-7], [-4.0, 1200.0], [0.499, 0.5]])
-def test_axes_have_few_round_numbers_around_the_values(values: list[float]) -> None:
-    low, high, ticks = scale(values)
-    assert low <= min(values)
-    assert high >= max(values)
-    assert 2 <= len(ticks) <= 4
-    assert (ticks[0], ticks[-1]) == (low, high)
-
-
 def test_the_confusion_table_paints_and_tells(qtbot: Any) -> None:
     table = ConfusionTable()
     qtbot.addWidget(table)
@@ -70,19 +57,45 @@ def test_the_confusion_table_paints_and_tells(qtbot: Any) -> None:
     assert "b, c: no image" in table.accessibleDescription()
 
 
-def test_the_time_of_a_run_is_measured_by_its_steps() -> None:
-    watch = Stopwatch()
-    now = 100.0
-    for step, span in ((1, 0.0), (2, 30.0), (3, 2.0), (5, 4.0), (6, 2.0)):  # the first steps warm up; the fourth was left out
-        now += span
-        watch.step(StepDone(1, 10, step, 6, 1.0), now)
-    assert watch.epoch_seconds == pytest.approx(12)
-    assert watch.remaining == pytest.approx(9 * 12)
+def epoch_done(epoch: int, seconds: float) -> EpochDone:
     fields = dict.fromkeys(("training", "held_out", "validation"), None)
-    for epoch, seconds in ((1, 50.0), (2, 14.0), (3, 15.0), (4, 14.0)):
-        watch.epoch(EpochDone(epoch=epoch, epochs=10, score=0.0, best=False, seconds=seconds, **fields))  # type: ignore[arg-type]
-    assert watch.epoch_seconds == 14
-    assert watch.remaining == 6 * 14
+    return EpochDone(epoch=epoch, epochs=10, score=0.0, best=False, seconds=seconds, **fields)  # type: ignore[arg-type]
+
+
+def test_the_time_of_a_training_is_measured_and_not_guessed() -> None:
+    watch, now = Stopwatch(), 100.0
+    for step, span in ((1, 0.0), (2, 30.0), (3, 2.0), (5, 4.0), (6, 2.0)):  # the first two warm up; the fourth was left out
+        now += span
+        watch.step(StepDone(1, 10, step, 8, 1.0), now)
+        assert watch.words() == ""  # four steps are not enough
+    for step in (7, 8):
+        now += 2
+        watch.step(StepDone(1, 10, step, 8, 1.0), now)
+    assert watch.remaining == pytest.approx(9 * 16)
+    assert "plus the time for validation" in watch.words()
+    assert watch.epoch_seconds is None
+    watch.epoch(epoch_done(1, 60.0), now + 4)
+    assert watch.epoch_seconds == pytest.approx(16 + 4)  # not the first epoch, which holds the warm-up
+    assert watch.remaining == pytest.approx(9 * 20)
+    now += 4
+    for step in range(1, 5):
+        now += 2
+        watch.step(StepDone(2, 10, step, 8, 1.0), now)
+    assert watch.remaining == pytest.approx(9 * 20 - 8)
+    assert watch.words() == "About 3 min left; each epoch takes 20 s."
+    for epoch, seconds in ((2, 24.0), (3, 22.0), (4, 24.0)):
+        watch.epoch(epoch_done(epoch, seconds), now)
+    assert watch.epoch_seconds == 24
+    assert watch.remaining == 6 * 24
+
+
+def test_epochs_of_one_step_are_measured_as_a_whole() -> None:
+    watch = Stopwatch()
+    for epoch in range(1, 8):
+        watch.step(StepDone(epoch, 10, 1, 1, 1.0), epoch * 3.0)
+        watch.epoch(epoch_done(epoch, 3.0), epoch * 3.0 + 1)
+        assert (watch.words() == "") == (epoch < 6)  # the first is the warm-up
+    assert watch.remaining == pytest.approx(9)
 
 
 @pytest.mark.parametrize(
@@ -166,22 +179,6 @@ def test_labels_that_were_painted_while_channels_were_shown() -> None:
     assert (plane[5, 5], plane[7, 7], plane.sum()) == (1, 2, 3)
 
 
-def test_painted_planes_are_a_copy_that_keeps_blank_ones_for_nothing() -> None:
-    image = layer_image(Image(np.zeros((5, 40, 41))))
-    labels = np.zeros((5, 40, 41), np.int64)
-    labels[2, 4, 4], labels[4, 0, 0] = 3, 1000
-    copy = PaintedPlanes(image, labels)
-    for index in image.plane_indices():
-        copy.copy(index)
-    copy.sealed()
-    before = labels.copy()
-    labels[:] = 7
-    rows, columns = slice(2, 9), slice(None)
-    for plane in range(5):
-        assert np.array_equal(copy[plane, rows, columns], before[plane, rows, columns])
-    assert copy.shape == (5, 40, 41)
-
-
 @pytest.mark.parametrize("sizes", [1, 60], ids=["one size", "each its own size"])
 def test_many_layers_are_paired_without_looking_at_each_with_each(monkeypatch: pytest.MonkeyPatch, sizes: int) -> None:
     looks = []
@@ -193,40 +190,3 @@ def test_many_layers_are_paired_without_looking_at_each_with_each(monkeypatch: p
     found = pairs.find_pairs(layers)
     assert [found[image.unique_id] for image in layers[::2]] == layers[1::2]
     assert len(looks) == sizes
-
-
-def test_the_collector_leaves_older_objects_alone_until_the_last_job_is_over() -> None:
-    one, two = older_objects_left_alone(), older_objects_left_alone()
-    with one:
-        frozen = gc.get_freeze_count()
-        assert frozen > 10_000
-        loaded = [[number] for number in range(20_000)]
-        with two:
-            assert gc.get_freeze_count() >= frozen + len(loaded)  # each job leaves alone what is older than itself
-        assert gc.get_freeze_count() > 10_000
-        circle: list[Any] = []
-        circle.append(circle)
-        marker = _Marked()
-        circle.append(marker)
-        told = weakref.ref(marker)
-        del circle, marker
-        gc.collect()
-        assert told() is None  # what is younger is collected
-    assert gc.get_freeze_count() < 10_000
-
-
-def test_the_interpreter_changes_hands_sooner_while_jobs_run() -> None:
-    before = sys.getswitchinterval()
-    with short_turns():
-        with short_turns():
-            assert sys.getswitchinterval() == pytest.approx(TURN)
-        assert sys.getswitchinterval() == pytest.approx(TURN)
-    assert sys.getswitchinterval() == pytest.approx(before)
-    with short_turns():
-        sys.setswitchinterval(2 * before)
-    assert sys.getswitchinterval() == pytest.approx(2 * before)  # somebody else's
-    sys.setswitchinterval(before)
-
-
-class _Marked:
-    """Can be referred to weakly."""

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from napari_resformer.cli.settings import add_data_options, mask_kind
 from napari_resformer.cli.usage import DONE, Commands, Parser, comma_list, load, positive, refuse_existing
 
 
@@ -17,9 +18,7 @@ def add_evaluate(commands: Commands, common: Parser, device: Parser) -> None:
     evaluate.add_argument("data", type=Path, metavar="DATA", help="folder with images/, masks/ and labels.csv")
     evaluate.add_argument("--model", required=True, metavar="M", help="model name or path")
     evaluate.add_argument("--folds", type=comma_list, metavar="0", help="folds of labels.csv to measure on (default: all images)")
-    evaluate.add_argument(
-        "--object-numbers", action="store_true", help="label values number objects, which all are of one mask class"
-    )
+    add_data_options(evaluate)
     evaluate.add_argument(
         "--zoom", type=positive, metavar="X", help="let the network see each image X times as large, as predict does"
     )
@@ -31,27 +30,30 @@ def add_evaluate(commands: Commands, common: Parser, device: Parser) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from napari_resformer.atomic import atomic_write
-    from napari_resformer.evaluation.job import iter_evaluate
-    from napari_resformer.events import Finished, Progress
-    from napari_resformer.samples.folder import read_folder
-    from napari_resformer.samples.split import select_folds
+    from napari_resformer.evaluation.evaluate import iter_evaluate
+    from napari_resformer.events import Finished, Notice, Progress
+    from napari_resformer.io.atomic import atomic_write
 
     model = load(options.model)
     if options.output:
         refuse_existing([options.output], overwrite=options.overwrite)
-    samples = read_folder(options.data)
-    if options.folds:
-        samples = select_folds(samples, options.folds)
-    if options.object_numbers:
-        samples = samples.with_object_numbers()
     report: dict[str, Any] = {}
-    with tqdm(total=len(samples.samples), unit="image", file=sys.stderr) as bar:
-        for event in iter_evaluate(model, samples, zoom=options.zoom, device=options.device):
+    notes: list[str] = []
+    events = iter_evaluate(
+        model, options.data, folds=options.folds, mask_kind=mask_kind(options), axes=options.axes, zoom=options.zoom,
+        device=options.device,
+    )  # fmt: skip
+    with tqdm(unit="image", file=sys.stderr) as bar:
+        for event in events:
             if isinstance(event, Progress):
+                bar.total = event.total
                 bar.update(event.done - bar.n)
+            elif isinstance(event, Notice):
+                notes.append(f"{'warning: ' if event.kind == 'warning' else ''}{event.text}")
             elif isinstance(event, Finished):
                 report = event.result.to_dict()
+    for note in notes:
+        print(note, file=sys.stderr)  # stdout may be the report
     text = json.dumps(report, indent=1, ensure_ascii=False)
     if options.output:
         with atomic_write(options.output) as file:

@@ -1,4 +1,4 @@
-"""``napari-resformer predict``: image files in, masks and a table of scores out."""
+"""``napari-resformer predict``: image files in, masks, other outputs and a table of scores out."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import argparse
 import csv
 import io
 import json
+import shutil
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,12 @@ if TYPE_CHECKING:
 def add_predict(commands: Commands, common: Parser, device: Parser) -> None:
     """Add the command to the parser."""
     predict = commands.add_parser("predict", parents=[common, device], help="segment and classify image files")
-    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    predict.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE_OR_FOLDER",
+        help='files, folders, or patterns such as "*.tif"; scan.tif:2 is the third image in a file, scan.tif:all each of them',
+    )
     predict.add_argument("--model", default="nuclei", metavar="M", help="model name or path (default: nuclei)")
     predict.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="where results go (default: here)")
     predict.add_argument("--axes", help="one letter a dimension: T, Z, P loops, C channels, Y, X; for instance ZYX")
@@ -47,13 +53,20 @@ def add_predict(commands: Commands, common: Parser, device: Parser) -> None:
         "--pixel-size",
         type=pixel_size,
         metavar="UM",
-        help="micrometres a pixel, or Y,X; overrides the file (unknown: taken to be the model's)",
+        help="micrometres a pixel, or Y,X; overrides the file (not known: the model's is assumed)",
     )
     predict.add_argument(
         "--zoom",
         type=positive,
         metavar="X",
         help="let the network see the image X times as large; 0.5 where objects are twice as large, in pixels, as the model's",
+    )
+    predict.add_argument(
+        "--outputs",
+        type=comma_list,
+        default=("mask",),
+        metavar="NAME,...",
+        help="what to write beside the scores: mask, probabilities (default: mask)",
     )
     predict.add_argument("--tile", type=int, metavar="N", help="pixels on a side that one pass of the network owns")
     predict.add_argument("--overwrite", action="store_true", help="replace results that exist")
@@ -63,22 +76,29 @@ def add_predict(commands: Commands, common: Parser, device: Parser) -> None:
 
 def _predict(options: argparse.Namespace) -> int:
     from napari_resformer.devices import choose_device
-    from napari_resformer.images.files import read_image
-    from napari_resformer.prediction.plan import make_plan
+    from napari_resformer.io.find import find_images
+    from napari_resformer.io.read import read_image
+    from napari_resformer.prediction.outputs import check_outputs
+    from napari_resformer.prediction.plan import gathered_notes, make_plan
 
     if options.overwrite and options.resume:
         raise UsageError("--overwrite starts anew and --resume goes on; give one of them")
+    checked(lambda: check_outputs(options.outputs))
     model = load(options.model)
     checked(lambda: choose_device(options.device))
-    targets = _mask_paths(options.images, options.output)
+    found = find_images(options.images)
+    images = found.paths
+    for note in found.notes:
+        print(note, file=sys.stderr)
+    targets = _output_paths(images, options.output, check_outputs(options.outputs))
     table = options.output / "scores.csv"
     if not options.resume:
-        refuse_existing([table, *targets], overwrite=options.overwrite)
+        refuse_existing([table, *(path for paths in targets for path in paths.values())], overwrite=options.overwrite)
     header = ["image", "plane", "predicted", *model.card.image_classes]
     rows = _read_rows(table, header) if options.resume else {}
     failed = 0
     notes: dict[str, list[str]] = {}
-    for path, label, target in zip(options.images, _labels(options.images), targets, strict=True):
+    for path, label, paths in zip(images, _labels(images), targets, strict=True):
         try:
             image = read_image(path, options.axes, options.pixel_size, 0 if options.channels else model.card.needed_channels)
             plan = make_plan(
@@ -86,7 +106,7 @@ def _predict(options: argparse.Namespace) -> int:
             )  # fmt: skip
             for note in plan.notes:
                 notes.setdefault(note, []).append(label)
-            rows[label] = _predict_image(model, plan, options, label, target, rows.get(label, []))  # in their old place
+            rows[label] = _predict_image(model, plan, options, label, paths, rows.get(label, []))  # in their old place
         except Exception as error:  # noqa: BLE001 - pixels are decoded on the way; the other images are done all the same
             failed += 1
             if options.debug:
@@ -94,71 +114,93 @@ def _predict(options: argparse.Namespace) -> int:
             print(f"napari-resformer: {_named(label, error)}", file=sys.stderr)
             continue
         _write_csv(table, header, rows)  # after each image, so that a run that is cut off can go on
-    if failed < len(options.images):
-        print(
-            f"{len(options.images) - failed} of {len(options.images)} image(s) done; "
-            f"masks and {table.name} are in {options.output}"
-        )
-    for note, named in notes.items():
-        others = f" and {len(named) - 1} more" if len(named) > 1 else ""
-        print(f"{named[0]}{others}: {note}")
+    if failed < len(images):
+        print(f"{len(images) - failed} of {len(images)} image(s) done; results and {table.name} are in {options.output}")
+    for note in gathered_notes(notes):
+        print(note)
     print_notice(model)
     return FAILED if failed else DONE
 
 
 def _predict_image(
-    model: Model, plan: Plan, options: argparse.Namespace, name: str, target: Path, kept: list[list[str]]
+    model: Model, plan: Plan, options: argparse.Namespace, name: str, targets: dict[str, Path], kept: list[list[str]]
 ) -> list[list[str]]:
-    """Write an image's mask and return its rows of scores; ``kept`` are those of an earlier run."""
-    import shutil
-    from math import prod
-
-    from napari_resformer.images.writing import write_mask
-    from napari_resformer.prediction.fingerprint import differences, fingerprint
+    """Write an image's outputs and return its rows of scores; ``kept`` are those of an earlier run."""
+    from napari_resformer.prediction.outputs import output_bytes, places
     from napari_resformer.prediction.plan import LARGE_MASK, with_tile
-    from napari_resformer.prediction.store import earlier_tile
+    from napari_resformer.prediction.resume import begun_with
 
-    if target.suffix == ".zarr":
-        return _score_rows(name, _run_plan(model, plan, name, out=target, overwrite=options.overwrite, resume=options.resume))
-    store = target.with_name(f".{target.stem}.zarr") if prod(plan.image.mask_shape) > LARGE_MASK else None
-    if options.resume and target.exists():
-        earlier = _note(target)
-        plan = with_tile(plan, earlier.get("tile"))
-        if changed := differences(earlier, fingerprint(model, plan)):
-            raise ValueError(f"{target} was made of something else: {changed}; add --overwrite in place of --resume")
-        if kept:
+    first = next(iter(targets.values()), None)
+    if first is not None and first.suffix == ".zarr":
+        return _score_rows(name, _run_plan(model, plan, name, targets, out=first, options=options))
+    store = None
+    if first is not None and output_bytes(plan, tuple(targets)) > LARGE_MASK:
+        store = first.with_name(f".{first.stem}.zarr")
+    if options.resume:
+        done = [path for path in targets.values() if path.exists()]
+        begun = _note(done[0]) if done else begun_with(store) if store is not None else None
+        plan = with_tile(plan, (begun or {}).get("tile"))
+        _refuse_others(model, plan, targets)
+        if kept and len(done) == len(targets):
             return kept
-    elif options.resume and store is not None:
-        plan = with_tile(plan, earlier_tile(store))
-    made_of = fingerprint(model, plan)  # with the tile that an earlier run had, as the mask will be
-    result = _run_plan(model, plan, name, out=store, overwrite=not options.resume, resume=options.resume)
-    write_mask(result.mask, plan.image, target, json.dumps(made_of))
+    result = _run_plan(model, plan, name, targets, out=store, options=options)
+    _write_outputs(model, plan, result, targets)
     if store is not None:
-        shutil.rmtree(store)
+        for folder in places(store, tuple(targets)).values():
+            shutil.rmtree(folder)
     return _score_rows(name, result)
 
 
-def _note(mask: Path) -> dict[str, Any]:
-    """Return what a finished mask was made of."""
-    from napari_resformer.images.writing import read_note
+def _refuse_others(model: Model, plan: Plan, targets: dict[str, Path]) -> None:
+    """Refuse to go on where a finished output was made of something else."""
+    from napari_resformer.prediction.fingerprint import differences, fingerprint
+
+    for output, path in targets.items():
+        if path.exists() and (changed := differences(_note(path), fingerprint(model, plan, (output,)))):
+            raise ValueError(f"{path} was made of something else: {changed}; add --overwrite in place of --resume")
+
+
+def _write_outputs(model: Model, plan: Plan, result: PredictResult, targets: dict[str, Path]) -> None:
+    """Write each output as a TIFF file that notes what it was made of."""
+    from napari_resformer.io.write import write_tiff
+    from napari_resformer.prediction.fingerprint import fingerprint
+    from napari_resformer.prediction.outputs import KINDS, class_names
+
+    image = plan.image
+    for output, path in targets.items():
+        per_class = KINDS[output].per_class
+        axes, names = (f"C{image.mask_axes}", class_names(plan.card)) if per_class else (image.mask_axes, ())
+        write_tiff(
+            path, getattr(result, output), axes, name=image.name, pixel_size=image.pixel_size, z_step=image.z_step,
+            channel_names=names, note=json.dumps(fingerprint(model, plan, (output,))),
+        )  # fmt: skip
+
+
+def _note(path: Path) -> dict[str, Any]:
+    """Return what a finished output was made of."""
+    from napari_resformer.io.write import read_note
 
     try:
-        note = json.loads(read_note(mask))
+        note = json.loads(read_note(path))
     except ValueError:
         note = None
     if not isinstance(note, dict):
-        raise ValueError(f"{mask} was not made by this program; move it, or add --overwrite in place of --resume")
+        raise ValueError(f"{path} was not made by this program; move it, or add --overwrite in place of --resume")
     return note
 
 
-def _run_plan(model: Model, plan: Plan, name: str, *, out: Path | None, overwrite: bool, resume: bool) -> PredictResult:
+def _run_plan(
+    model: Model, plan: Plan, name: str, outputs: Iterable[str], *, out: Path | None, options: argparse.Namespace
+) -> PredictResult:
     from tqdm import tqdm
 
     from napari_resformer.events import Finished, Progress
-    from napari_resformer.prediction.job import run_plan
+    from napari_resformer.prediction.predictor import run_plan
 
+    overwrite = options.overwrite or (out is not None and out.name.startswith(".") and not options.resume)
+    events = run_plan(model, plan, outputs=tuple(outputs), out=out, overwrite=overwrite, resume=options.resume)
     with tqdm(total=plan.tiles, desc=name, unit="tile", disable=plan.tiles == 1, file=sys.stderr) as bar:
-        for event in run_plan(model, plan, out=out, overwrite=overwrite, resume=resume):
+        for event in events:
             if isinstance(event, Progress):
                 bar.total = event.total
                 bar.update(event.done - bar.n)
@@ -178,12 +220,12 @@ def _labels(images: Sequence[Path]) -> list[str]:
     return [path.name if names[path.name] == 1 else str(path) for path in images]
 
 
-def _mask_paths(images: Sequence[Path], folder: Path) -> list[Path]:
-    """Return a mask's path for each image; the second image of a stem gets ``-2``, and so on, in the order given.
+def _output_paths(images: Sequence[Path], folder: Path, outputs: Sequence[str]) -> list[dict[str, Path]]:
+    """Return a path for each output of each image; the second image of a stem gets ``-2``, and so on, in the order given.
 
-    The mask of a zarr image is an OME-Zarr image, all others are TIFF files.
+    The outputs of a zarr image are OME-Zarr images, all others are TIFF files.
     """
-    from napari_resformer.images.ome_zarr import is_zarr
+    from napari_resformer.io.ome_zarr import is_zarr
 
     zarrs = [is_zarr(path) or path.suffix == ".zarr" for path in images]
     stems = [path.stem.removesuffix(".ome") if zarr else path.stem for path, zarr in zip(images, zarrs, strict=True)]
@@ -198,7 +240,7 @@ def _mask_paths(images: Sequence[Path], folder: Path) -> list[Path]:
             while stem in taken:  # another image is called so already
                 stem += "x"
         taken.add(stem)
-        paths.append(folder / f"{stem}_mask{'.ome.zarr' if zarr else '.tif'}")
+        paths.append({name: folder / f"{stem}_{name}{'.ome.zarr' if zarr else '.tif'}" for name in outputs})
     return paths
 
 
@@ -237,7 +279,7 @@ def _read_rows(path: Path, header: list[str]) -> dict[str, list[list[str]]]:
 
 
 def _write_csv(path: Path, header: list[str], rows: dict[str, list[list[str]]]) -> None:
-    from napari_resformer.atomic import atomic_write
+    from napari_resformer.io.atomic import atomic_write
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

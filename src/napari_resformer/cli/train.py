@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_resformer.cli.usage import DONE, Commands, Parser, UsageError, comma_list, count, load, positive, refuse_existing
-from napari_resformer.network.config import PRESETS
+from napari_resformer.cli.settings import FURTHER, MAIN, add_data_options, add_settings, given_settings, mask_kind
+from napari_resformer.cli.usage import DONE, Commands, Parser, UsageError, count, refuse_existing
 
 if TYPE_CHECKING:
-    from napari_resformer.model.file import Model
-    from napari_resformer.training.job import TrainEvent
+    from napari_resformer.training.session import SessionEvent, Trained
     from napari_resformer.training.settings import TrainSettings
 
 
@@ -30,67 +29,70 @@ def add_train(commands: Commands, common: Parser, device: Parser) -> None:
     train.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.safetensors")
     origin = train.add_mutually_exclusive_group()
     origin.add_argument("--from", dest="start", metavar="M", help="start from a model: its name or path")
-    origin.add_argument("--preset", choices=PRESETS, default="tiny", help="size of a new network (default: tiny)")
-    train.add_argument("--epochs", type=int, metavar="N", help="passes over the images (default: 40)")
-    train.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a better score (default: never)")
-    train.add_argument("--seed", type=int, metavar="S", help="of weights, order, augmentation and split (default: 0)")
-    train.add_argument("--folds", type=comma_list, metavar="1,2", help="folds to train on (default: all but --val-folds)")
-    train.add_argument(
-        "--val-folds", type=comma_list, metavar="0", help="folds to validate on (default: a part of the training images)"
-    )
-    train.add_argument("--mask-classes", type=comma_list, metavar="A,B", help="names of the label values 1, 2, ...")
-    train.add_argument(
-        "--object-numbers", action="store_true", help="label values number objects, which all are of one mask class"
-    )
-    train.add_argument(
-        "--mode",
-        choices=("native", "resize"),
-        help="crops as they are, or planes resized to --size (default: native, or that of --from)",
-    )
-    train.add_argument(
-        "--size", type=int, metavar="N", help="side of the crops or resized planes (default: 128, or that of --from)"
-    )
-    train.add_argument("--batch", type=int, metavar="N", help="crops a step, over all devices (default: 4)")
-    train.add_argument("--lr", type=positive, metavar="X", help="learning rate (default: 0.0015)")
-    train.add_argument("--freeze-encoder", action="store_true", default=None, help="keep the encoder of --from as it is")
+    add_settings(origin, MAIN[:1])
+    add_settings(train, MAIN[1:])
+    add_data_options(train)
     train.add_argument("--devices", type=count, default=1, metavar="N", help="devices to train on, on each node (default: 1)")
     train.add_argument("--nodes", type=count, default=1, metavar="M", help="machines to train on (default: 1)")
-    train.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
-    train.add_argument("--json-log", type=Path, metavar="FILE", help="append one JSON line an epoch")
+    train.add_argument("--resume", action="store_true", help="resume the run from its last checkpoint")
+    train.add_argument("--json-log", type=Path, metavar="FILE", help="append one line of JSON after each epoch")
     train.add_argument("--overwrite", action="store_true", help="replace a model that exists, and its run")
-    train.set_defaults(command=_train, if_interrupted="nothing half-written was left; go on with --resume")
+    add_settings(train.add_argument_group("further settings"), FURTHER)
+    train.set_defaults(command=_train, if_interrupted="no epoch was finished, so there is nothing to resume")
 
 
 def _train(options: argparse.Namespace) -> int:
-    from napari_resformer.samples.folder import read_folder
-    from napari_resformer.training.job import train_samples
-    from napari_resformer.training.run_folder import RunFolder
+    from napari_resformer.training.session import TrainRequest, train_session
 
     if options.output.suffix != ".safetensors":
         raise UsageError(f"{options.output} does not end in .safetensors; name the model file so")
     settings = _train_settings(options)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells what the user need not know
     if options.output.exists() and options.resume and not options.overwrite:
-        print(f"{options.output} is finished; nothing to resume")
+        print(f"{options.output} is finished; there is nothing to resume")
         return DONE
     refuse_existing([options.output], overwrite=options.overwrite)
-    start = load(options.start) if options.start else None
+    if options.start:
+        _check_model(options.start)
     if options.json_log and not is_follower(options):
         _check_log(options.json_log)
-    run = RunFolder(options.output.with_suffix(".run"), replace=options.overwrite)
-    samples = read_folder(options.data)
-    if options.object_numbers:
-        samples = samples.with_object_numbers()
-    events = train_samples(
-        samples, settings, run, name=options.output.stem, device=options.device, resume=options.resume, start=start,
-        devices=options.devices, nodes=options.nodes,
-    )  # fmt: skip
+    request = TrainRequest(
+        options.data,
+        options.output,
+        options.output.with_suffix(".run"),
+        settings,
+        options.start,
+        options.device,
+        replace=options.overwrite,
+        existing_run="resume" if options.resume else "replace" if options.overwrite else "refuse",
+        devices=options.devices,
+        nodes=options.nodes,
+        mask_kind=mask_kind(options),
+        axes=options.axes,
+    )
+    if (request.run_folder / "last.pt").exists():
+        options.if_interrupted = (
+            f"no epoch was finished; the earlier run in {request.run_folder} is untouched (--resume continues that one, "
+            "--overwrite starts over)"
+        )
     with _stop_by_keyboard() as stop:
-        model = _show_training(events, options.json_log, stop, quiet=is_follower(options))
-    if model is not None:  # only the first of several processes has it
-        model.save(options.output, overwrite=options.overwrite)
-        print(f"saved {options.output}; settings, metrics and curves are in {run.path}")
+        trained = _show_training(train_session(request), options, stop)
+    if trained is not None:  # only the first of several processes has it
+        print(f"saved {trained.path}; settings, metrics and curves are in {request.run_folder}")
     return DONE
+
+
+def _check_model(name: str) -> None:
+    """Find out before anything is read that there is no such model; that is bad usage."""
+    from napari_resformer.model.file import ModelFileError
+    from napari_resformer.model.library import find_model
+
+    try:
+        find_model(name)
+    except ModelFileError:
+        raise
+    except (ValueError, FileNotFoundError) as error:
+        raise UsageError(str(error)) from error
 
 
 def _check_log(path: Path) -> None:
@@ -103,31 +105,26 @@ def _check_log(path: Path) -> None:
 
 
 def _train_settings(options: argparse.Namespace) -> TrainSettings:
-    """Return the settings that were given; what was not follows the model to start from, or its default."""
-    from pydantic import ValidationError
-
-    from napari_resformer.training.settings import TrainSettings
-
+    """Return the settings that were given; a wrong one is bad usage."""
     if shared := set(options.folds or ()) & set(options.val_folds or ()):
         raise UsageError(f"fold {', '.join(sorted(shared))} is named for training and for validation; name it once")
     if options.freeze_encoder and not options.start:
         raise UsageError("--freeze-encoder keeps the encoder of a model; name the model by --from")
-    given = {key: value for key, value in vars(options).items() if key in TrainSettings.model_fields and value is not None}
     try:
-        return TrainSettings(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + "-".join(map(str, first["loc"])).replace("_", "-")
-        raise UsageError(f"{option} {first['input']}: {first['msg']}") from error
+        return given_settings(options)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
-def _show_training(events: Iterator[TrainEvent], log: Path | None, stop: threading.Event, *, quiet: bool) -> Model | None:
-    """Follow a run until it ends or is stopped; return its model, None in all processes but the first."""
+def _show_training(events: Iterator[SessionEvent], options: argparse.Namespace, stop: threading.Event) -> Trained | None:
+    """Follow a session until it ends or is stopped; return its model, None in all processes but the first."""
     from tqdm import tqdm
 
-    from napari_resformer.events import EpochDone, Finished, Notice, Progress, StepDone
+    from napari_resformer.events import EpochDone, Finished, Notice, Progress, StepDone, TrainingStarted
 
-    with contextlib.closing(events), tqdm(file=sys.stderr, leave=False, disable=quiet) as bar:  # type: ignore[type-var]
+    best = options.output.with_suffix(".run") / "best.safetensors"
+    resumable = f"nothing half-written was left; resume with --resume (the best model so far is {best})"
+    with contextlib.closing(events), tqdm(file=sys.stderr, leave=False, disable=is_follower(options)) as bar:  # type: ignore[type-var]
         for event in events:
             if isinstance(event, StepDone):
                 _advance(bar, event.step, event.steps, "step", f"epoch {event.epoch}/{event.epochs} loss {event.loss:.3f}")
@@ -135,11 +132,14 @@ def _show_training(events: Iterator[TrainEvent], log: Path | None, stop: threadi
                 _advance(bar, event.done, event.total, "image", event.unit)
             elif isinstance(event, Notice):
                 bar.write(f"{'warning: ' if event.kind == 'warning' else ''}{event.text}", file=sys.stderr)
+            elif isinstance(event, TrainingStarted) and event.history:
+                options.if_interrupted = resumable
             elif isinstance(event, EpochDone):
+                options.if_interrupted = resumable
                 bar.write(_epoch_line(event))
                 sys.stdout.flush()  # a log file is read while the run goes on
-                if log:
-                    with log.open("a", encoding="utf-8") as file:
+                if options.json_log:
+                    with options.json_log.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(_epoch_json(event), ensure_ascii=False) + "\n")
             elif isinstance(event, Finished):
                 return event.result

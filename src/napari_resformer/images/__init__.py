@@ -1,1 +1,1 @@
-"""Arrays with named axes: from layer, file or array to planes, their channels, pixel size and normalisation."""
+"""Arrays with named axes: layers, planes, lazy regions, pyramids and units."""

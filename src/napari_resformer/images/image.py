@@ -11,12 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_resformer.images.axes import LOOP_AXES, check_axes, guess_axes
+from napari_resformer.images.lazy import Window
+from napari_resformer.images.place import Place
 
 MIN_PLANE_SIDE = 8
 """Pixels; nothing smaller can show an object and its surroundings."""
 
 PixelSize = tuple[float, float]
 """Height and width of a pixel, in micrometres."""
+
+PlaneIndex = tuple[int, ...]
+"""Position of a plane on the loop axes of its image; empty where there are none."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,11 @@ class Image:
         Which entry of the pyramid ``data`` is.
     start : tuple of int
         Where ``data`` begin on each axis of the level, where they are a part of it; empty for the whole.
+    places : tuple of Place
+        Where each level of the pyramid lies (of an image without one: where it lies), in the file's own units; empty where
+        the file does not say.
+    notes : tuple of str
+        What the user should know of the file: what else it holds, what was damaged and ignored, what its values mean.
 
     Raises
     ------
@@ -52,6 +62,14 @@ class Image:
         If the pixels are not real numbers.
     ValueError
         If the axes do not fit, the image is empty or its planes are too small.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import napari_resformer as nr
+    >>> image = nr.Image(np.zeros((5, 2, 64, 80), np.uint16), "ZCYX", pixel_size=(0.5, 0.5), channel_names=("DAPI", "GFP"))
+    >>> image.loop_shape, image.channels, image.plane_shape
+    ((5,), 2, (64, 80))
     """
 
     data: Any
@@ -64,6 +82,8 @@ class Image:
     pyramid: tuple[Any, ...] = ()
     level: int = 0
     start: tuple[int, ...] = ()
+    places: tuple[Place, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_dtype(self.data.dtype, self.name)
@@ -111,6 +131,15 @@ class Image:
         )
         return replace(self, data=Window(self.data, slices), start=tuple(part.start for part in slices))
 
+    @property
+    def mask_place(self) -> Place | None:
+        """Where a mask of this image lies, an axis of ``mask_axes``; None where the file does not say."""
+        if len(self.places) <= self.level:
+            return None
+        place = self.places[self.level]
+        here = place.part(self.start) if self.start else place
+        return here.take([number for number, axis in enumerate(self.axes) if axis != "C"])
+
     def size(self, axis: str) -> int:
         """Return the length of an axis; 1 where the image does not have it."""
         place = self.axes.find(axis)
@@ -151,15 +180,15 @@ class Image:
         """Shape of a mask of this image."""
         return tuple(self.size(axis) for axis in self.mask_axes)
 
-    def plane_indices(self) -> Iterator[tuple[int, ...]]:
+    def plane_indices(self) -> Iterator[PlaneIndex]:
         """Yield the position of each plane on the loop axes, last axis fastest."""
         yield from np.ndindex(*self.loop_shape)
 
-    def plane(self, index: tuple[int, ...] = ()) -> Plane:
+    def plane(self, index: PlaneIndex = ()) -> Plane:
         """Return a plane by its position on the loop axes."""
         return Plane(self, index)
 
-    def mask_index(self, index: tuple[int, ...], rows: slice, columns: slice) -> tuple[int | slice, ...]:
+    def mask_index(self, index: PlaneIndex, rows: slice, columns: slice) -> tuple[int | slice, ...]:
         """Return where a part of a plane lies in a mask of this image."""
         place = dict(zip(self.loop_axes, index, strict=True)) | {"Y": rows, "X": columns}
         return tuple(place[axis] for axis in self.mask_axes)
@@ -170,7 +199,7 @@ class Plane:
     """One YX image with its channels, still unread."""
 
     image: Image
-    index: tuple[int, ...]
+    index: PlaneIndex
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -185,58 +214,30 @@ class Plane:
         place = ", ".join(f"{axis}={position}" for axis, position in zip(self.image.loop_axes, self.index, strict=True))
         return f"the plane {place} of {self.image.name}"
 
+    def alone(self) -> Image:
+        """Return the plane as an image of its own, at this resolution alone; nothing is read."""
+        place = zip(self.image.loop_axes, self.index, strict=True)
+        part = self.image.part({axis: slice(step, step + 1) for axis, step in place})
+        return replace(part, pyramid=(), level=0, start=())
+
     def read(self, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[Any]:
         """Read a part of the plane as (C, height, width), in the image's own dtype (bool as uint8)."""
         image = self.image
         place: dict[str, int | slice] = dict(zip(image.loop_axes, self.index, strict=True))
         place |= {"Y": rows, "X": columns, "C": slice(None)}
-        part = np.asarray(image.data[tuple(place[axis] for axis in image.axes)])
+        try:
+            part = np.asarray(image.data[tuple(place[axis] for axis in image.axes)])
+        except (ValueError, TypeError, OSError, MemoryError):
+            raise
+        except Exception as error:  # decoders raise errors of their own, zlib's for instance
+            raise ValueError(
+                f"the pixels of {self.where} are damaged ({str(error) or type(error).__name__}); copy the file again"
+            ) from error
         kept = [axis for axis in image.axes if axis in "CYX"]
         if "C" not in kept:
             part, kept = part[np.newaxis], ["C", *kept]
         part = part.transpose([kept.index(axis) for axis in "CYX"])
         return part.view(np.uint8) if part.dtype == bool else part
-
-
-@dataclass(frozen=True)
-class Window:
-    """A part of an array that is still unread: the slice of a zarr array would read it.
-
-    Parameters
-    ----------
-    array : array-like
-        What it is a part of.
-    parts : tuple of slice
-        First and last entry, a dimension; with numbers, and without steps.
-    """
-
-    array: Any
-    parts: tuple[slice, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Length of each dimension."""
-        return tuple(part.stop - part.start for part in self.parts)
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self.parts)
-
-    @property
-    def dtype(self) -> Any:
-        """Type of the pixels."""
-        return self.array.dtype
-
-    def __getitem__(self, key: tuple[int | slice, ...]) -> Any:
-        place: list[int | slice] = []
-        for part, wanted in zip(self.parts, key, strict=True):
-            if isinstance(wanted, slice):
-                first, last, _ = wanted.indices(part.stop - part.start)
-                place.append(slice(part.start + first, part.start + max(first, last)))
-            else:
-                place.append(part.start + wanted)
-        return self.array[tuple(place)]
 
 
 def from_array(
@@ -250,8 +251,12 @@ def from_array(
     z_step: float | None = None,
     pyramid: Sequence[Any] = (),
     needed_channels: int = 0,
+    places: tuple[Place, ...] = (),
+    notes: tuple[str, ...] = (),
 ) -> Image:
     """Name the axes of an array.
+
+    The masked pixels of a numpy masked array become NaN.
 
     Parameters
     ----------
@@ -259,7 +264,7 @@ def from_array(
         numpy, dask or zarr array; a nested list is refused, since its dtype would be a guess.
     axes : str, optional
         One letter a dimension; concluded from the shape where only one answer is possible.
-    name, pixel_size, channel_names, z_step, pyramid
+    name, pixel_size, channel_names, z_step, pyramid, places, notes
         As in :class:`Image`.
     rgb : bool, optional
         Whether the last axis holds colour; None where unknown.
@@ -274,6 +279,8 @@ def from_array(
     if not all(hasattr(array, attribute) for attribute in ("shape", "dtype", "__getitem__")):
         raise TypeError(f"{name} was given as {type(array).__name__}; give a numpy, dask or zarr array")
     check_dtype(array.dtype, name)
+    if isinstance(array, np.ma.MaskedArray):
+        array, notes = _unmasked(array, notes)
     if axes is None:
         if prod(array.shape) == 0:
             raise ValueError(f"{name} is empty: its shape is {tuple(array.shape)}; give an image with pixels")
@@ -284,7 +291,16 @@ def from_array(
     levels = tuple(pyramid) if len(pyramid) > 1 else ()
     if any(len(level.shape) != len(axes) for level in levels):
         raise ValueError(f"the levels of {name} differ in their number of dimensions; give levels of one image")
-    return Image(array, axes, name, pixel_size, channel_names, rgb, z_step, levels)
+    return Image(array, axes, name, pixel_size, channel_names, rgb, z_step, levels, places=places, notes=notes)
+
+
+def _unmasked(array: Any, notes: tuple[str, ...]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return a masked array with NaN where it is masked, and the notes with one of it."""
+    share = float(np.ma.getmaskarray(array).mean())
+    if not share:
+        return np.asarray(array.data), notes
+    floats = array.astype(np.promote_types(array.dtype, np.float32)).filled(np.nan)
+    return floats, (*notes, f"{share:.1%} of the pixels are masked; they are taken as NaN")
 
 
 def _checked(size: Any, name: str) -> PixelSize:
@@ -292,9 +308,10 @@ def _checked(size: Any, name: str) -> PixelSize:
     try:
         y, x = map(float, size)
     except (TypeError, ValueError):
-        raise ValueError(f"{name}: pixel size {size!r} is none; give a number of micrometres, or two, in Y and X") from None
+        raise ValueError(f"{name}: invalid pixel size {size!r}; give height and width in micrometres") from None
     if not (np.isfinite([y, x]).all() and min(y, x) > 0):
-        raise ValueError(f"{name}: pixel size {(y, x)} must be positive, in micrometres")
+        given = f"{y:g}" if y == x else f"{y:g} × {x:g}"
+        raise ValueError(f"{name}: invalid pixel size {given}; it must be positive, in micrometres")
     return y, x
 
 

@@ -6,9 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from napari_resformer.images.channels import COLOUR
-from napari_resformer.images.normalise import Normalisation
-from napari_resformer.network.config import BACKGROUND, MIN_SIDE, ResFormerConfig
+from napari_resformer.network.config import BACKGROUND, ResFormerConfig
+from napari_resformer.preprocessing.channels import COLOUR
+from napari_resformer.preprocessing.normalise import Normalisation
+from napari_resformer.preprocessing.pipeline import Preprocessor
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -88,21 +89,17 @@ class Card(BaseModel):
         """Channels that an image must have; 0 where a gray image does as well, as for colour."""
         return len(self.channels) if len(self.channels) > 1 and self.channels != COLOUR else 0
 
-    def frame(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """Return the least height and width that a plane is padded to before the network sees it.
-
-        Where training showed black beyond small planes, it showed them in a crop of ``input_size``, and so does prediction.
-
-        Parameters
-        ----------
-        shape : (int, int)
-            Height and width of the plane at the model's pixel size.
-        """
-        if self.input_mode == "resize":
-            return self.input_size, self.input_size
-        least = self.input_size if self.network.padding_value == BACKGROUND else MIN_SIDE
-        height, width = (least if side < least else MIN_SIDE for side in shape)
-        return height, width
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """The way from a plane to what the network sees, and back; the same in training and prediction."""
+        return Preprocessor(
+            self.channels,
+            self.normalisation,
+            self.input_mode,
+            self.input_size,
+            self.pixel_size,
+            pads_small_planes=self.network.padding_value == BACKGROUND,
+        )
 
     @model_validator(mode="after")
     def _names_fit_the_network(self) -> Self:

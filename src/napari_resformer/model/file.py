@@ -7,17 +7,17 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from napari_resformer.atomic import atomic_write
+from napari_resformer.io.atomic import atomic_write
 from napari_resformer.model.card import Card
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_resformer.network import ResFormer
+    from napari_resformer.network import PreparedNetwork, ResFormer
 
 FORMAT = "napari-resformer/1"
 SUFFIX = ".safetensors"
@@ -29,21 +29,48 @@ class ModelFileError(ValueError):
 
 @dataclass(frozen=True)
 class Model:
-    """A network and its card.
+    """A network and its card; from :func:`~napari_resformer.load_model` or :func:`~napari_resformer.train`.
 
     Parameters
     ----------
     card : Card
         What the model answers and wants to be given.
     network : ResFormer
-        The weights, float32, on the CPU, in eval mode. Treat them as read-only.
+        The weights, float32, on the CPU, in eval mode. Treat them as read-only: predictions use a copy that is made once.
     sha256 : str
         Of the file that the model was read from; empty for a model that was never saved.
+
+    Examples
+    --------
+    >>> import napari_resformer as nr
+    >>> model = nr.load_model("nuclei")
+    >>> path = model.save("copy.safetensors")
+    >>> nr.load_model(path).card == model.card
+    True
     """
 
     card: Card
     network: ResFormer = field(repr=False)
     sha256: str = ""
+    _prepared: dict[str, PreparedNetwork] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def prepared(self, device: str) -> PreparedNetwork:
+        """Return the network ready for inference on a device; made once, and kept as long as the model is.
+
+        Parameters
+        ----------
+        device : str
+            A torch device, such as ``cpu`` or ``cuda:1``.
+        """
+        from napari_resformer.network import PreparedNetwork
+
+        if device not in self._prepared:
+            self._prepared[device] = PreparedNetwork(self.network, device)
+        return self._prepared[device]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled: the prepared networks can be made again."""
+        return self.__dict__ | {"_prepared": {}}
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the model to a file; weights are stored as float16, running statistics as they are.

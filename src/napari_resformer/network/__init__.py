@@ -12,17 +12,31 @@ from typing import TYPE_CHECKING, Any
 from napari_resformer.network.config import ResFormerConfig
 
 if TYPE_CHECKING:
-    from napari_resformer.network.inference import for_inference
+    from napari_resformer.network.inference import PreparedNetwork, for_inference
     from napari_resformer.network.resformer import ClassHead, ResFormer, ResFormerOutput, TileOutput
+    from napari_resformer.network.trunk import load_trunk, start_from_trunk
 
-__all__ = ["ClassHead", "ResFormer", "ResFormerConfig", "ResFormerOutput", "TileOutput", "for_inference"]
+__all__ = [
+    "ClassHead",
+    "PreparedNetwork",
+    "ResFormer",
+    "ResFormerConfig",
+    "ResFormerOutput",
+    "TileOutput",
+    "for_inference",
+    "load_trunk",
+    "start_from_trunk",
+]
 
 _LAZY = {
     "ClassHead": "napari_resformer.network.resformer",
+    "PreparedNetwork": "napari_resformer.network.inference",
     "ResFormer": "napari_resformer.network.resformer",
     "ResFormerOutput": "napari_resformer.network.resformer",
     "TileOutput": "napari_resformer.network.resformer",
     "for_inference": "napari_resformer.network.inference",
+    "load_trunk": "napari_resformer.network.trunk",
+    "start_from_trunk": "napari_resformer.network.trunk",
 }
 
 

@@ -1,10 +1,10 @@
-"""What a stored mask was made of: a run goes on in a store only if all of it is the same."""
+"""What stored outputs were made of: a run goes on in a store only if all of it is the same."""
 
 from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -21,8 +21,11 @@ _GRID, _BLOCK = 3, 128  # of a larger one: blocks on a side of the plane, and pi
 _PIXELS_FOLLOW = {"shape", "dtype", "axes", "level", "start", "brightness"}  # where these differ, the checksum does, too
 
 
-def fingerprint(model: Model, plan: Plan) -> dict[str, Any]:
-    """Return model, image and settings as JSON-serialisable values.
+_BEFORE_OUTPUTS = {"outputs": ["mask"]}  # what the first version made, and did not note
+
+
+def fingerprint(model: Model, plan: Plan, outputs: Sequence[str] = ("mask",)) -> dict[str, Any]:
+    """Return model, image, settings and outputs as JSON-serialisable values.
 
     The image is known by its shape and type, the brightness of its first plane, and a checksum of pixels of three planes: cheap
     however large it is, and different for another image, if not for one that was changed in a few pixels.
@@ -42,11 +45,13 @@ def fingerprint(model: Model, plan: Plan) -> dict[str, Any]:
         "tile": plan.tile,
         "halo": plan.halo,
         "network_sees": list(plan.grid.target),
+        "outputs": list(outputs),
     }
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return in words what differs; empty if nothing does."""
+    before = {**_BEFORE_OUTPUTS, **before}
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if _PIXELS_FOLLOW & set(names):
         names = [name for name in names if name != "pixels"]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import ceil, prod
 
 from napari_resformer.devices import Device, choose_device, free_memory
-from napari_resformer.images.channels import ChannelRule, match_channels
-from napari_resformer.images.image import MIN_PLANE_SIDE, Image
-from napari_resformer.images.levels import suitable_level
-from napari_resformer.images.normalise import SAMPLE_PIXELS, NoFinitePixelError, Readable, Scaling, measure
-from napari_resformer.images.resample import Grid, ResampledPlane
+from napari_resformer.images.image import Image
+from napari_resformer.images.pyramid import suitable_level
 from napari_resformer.model.card import Card
-from napari_resformer.network.frame import fitted_shape
 from napari_resformer.prediction.tiles import Cut
+from napari_resformer.preprocessing.channels import ChannelRule
+from napari_resformer.preprocessing.geometry import micrometres
+from napari_resformer.preprocessing.normalise import SAMPLE_PIXELS, NoFinitePixelError, Scaling
+from napari_resformer.preprocessing.pipeline import PreparedPlane
+from napari_resformer.preprocessing.resample import Grid
 
 BLEND = 16
 """Half width, in pixels, of the cross-fade between tiles."""
@@ -29,10 +30,9 @@ LARGE_MASK = 2**26
 """Bytes; a mask above this is better kept on disk."""
 
 _QUICK_SAMPLE = 250_000
-_SAME_SIZE = 0.02  # pixel sizes that differ by less than this share are the same
-_MOST_ENLARGED = 16  # times, on a side; more is a mistake in a unit, not a coarse image
 _BATCH_PIXELS = 2**18  # on a CPU, where larger passes gain nothing
 _MOST_TILES = 16  # a pass
+_FAR_BEYOND = 4  # times the range from black to white; a nucleus alone in a dark image lies there, and so do hot pixels
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class Plan:
         Bytes that the job is expected to need at its peak, beside the image itself and a mask that stays in memory.
     notes : tuple of str
         What the user should know before the start.
+    statistics : Scaling, optional
+        Of the first plane's brightness, where they were taken from all of it, or were known before.
     """
 
     card: Card
@@ -78,6 +80,18 @@ class Plan:
     brightness: tuple[float, ...]
     memory: int
     notes: tuple[str, ...]
+    statistics: Scaling | None = field(default=None, compare=False, repr=False)
+
+    def prepared(self, number: int, index: tuple[int, ...], scaling: Scaling | None = None) -> PreparedPlane:
+        """Return a plane as the network sees it, by its number and its position on the loop axes."""
+        hold = self.tiles_per_plane == 1 and prod(self.image.plane_shape) <= SAMPLE_PIXELS
+        return self.card.preprocessor.prepare(
+            self.image.plane(index),
+            rule=self.channels,
+            grid=self.grid,
+            scaling=self.statistics if scaling is None and number == 0 else scaling,
+            hold=hold,
+        )
 
     @property
     def tiles_per_plane(self) -> int:
@@ -86,10 +100,15 @@ class Plan:
 
     def cut(self, tile: int) -> Cut:
         """Return how planes are cut into tiles of another size than planned, or the same."""
-        if self.card.input_mode == "resize":
+        if self.resizes:
             return Cut(max(self.grid.target), 0, 0, 1)
         stride = self.card.network.stride
         return Cut(tile, self.halo, min(BLEND, self.halo, tile // 2), stride)
+
+    @property
+    def resizes(self) -> bool:
+        """Whether each plane is resized and goes through the network in one piece."""
+        return self.card.input_mode == "resize"
 
     @property
     def planes(self) -> int:
@@ -107,16 +126,16 @@ class Plan:
         level = f" (level {self.image.level} of the pyramid)" if self.image.level else ""
         loops = ", ".join(f"{axis} {size}" for axis, size in zip(self.image.loop_axes, self.image.loop_shape, strict=True))
         planes = f"{self.planes} planes ({loops}) of" if self.planes > 1 else "1 plane of"
-        if self.card.input_mode == "resize":
+        if self.resizes:
             passes = f"each resized to {self.card.input_size} px" if self.planes > 1 else f"resized to {self.card.input_size} px"
         elif self.tiles_per_plane == 1:
-            passes = "in one piece"
+            passes = "in one pass"
         else:
             passes = f"in {self.tiles_per_plane} tiles of {self.tile} px"
         return (
             f"Axes {self.image.axes}: {planes} {width} × {height} px{level}, {passes}",
             f"Channels: {self.channels.text}",
-            f"Device: {self.device.name}, as {self.device.reason}",
+            f"Device: {self.device.name} ({self.device.reason})",
             f"Memory: about {_size(self.memory)}",
             *self.notes,
         )
@@ -127,9 +146,10 @@ def make_plan(
     image: Image,
     *,
     channels: Sequence[int | str] | None = None,
-    device: str = "auto",
+    device: str | Device = "auto",
     tile: int | None = None,
     zoom: float | None = None,
+    statistics: Scaling | None = None,
 ) -> Plan:
     """Plan a prediction; reads a small sample of the pixels and loads torch to look for devices.
 
@@ -141,13 +161,15 @@ def make_plan(
         What to predict.
     channels : sequence of int or str, optional
         Channels of the image in the model's order, by number or name.
-    device : str
-        See :func:`~napari_resformer.devices.choose_device`.
+    device : str or Device
+        See :func:`~napari_resformer.devices.choose_device`; or what it returned.
     tile : int, optional
         Pixels on a side that one pass owns; rounded up to the network's stride.
     zoom : float, optional
         How many times as large, on a side, the network is to see the image: 0.5 where objects are twice as large, in
         pixels, as those that the model was trained on. When left out, the pixel sizes of image and model decide.
+    statistics : Scaling, optional
+        Of the first plane's brightness, where they are known already; no pixel is read then.
 
     Returns
     -------
@@ -159,31 +181,35 @@ def make_plan(
         If channels, device, tile or zoom do not fit, or no plane has a finite pixel.
     """
     resize = card.input_mode == "resize"
-    _check_zoom(card, zoom)
     image, choice = _level(card, image, zoom)
-    rule = match_channels(image, card.channels, channels)
-    where = choose_device(device)
+    grid = card.preprocessor.grid(image, zoom)
+    rule = card.preprocessor.rule(image, channels)
+    where = choose_device(device) if isinstance(device, str) else device
     stride = card.network.stride
     if tile is not None and tile < stride:
         raise ValueError(f"tile {tile} is too small; give at least {stride} pixels, 512 to 2048 is usual")
-    shape = image.plane_shape
-    grid = Grid(shape, fitted_shape(shape, card.input_size) if resize else _native_shape(card, image, zoom))
-    scaling, first = _first_statistics(card, image, rule, grid)
-    notes = []
+    first = 0
+    if (scaling := statistics) is None:
+        scaling, first = _first_statistics(card, image, rule, grid)
+    notes = list(image.notes)
     if first:
-        notes.append(f"The first {first} plane(s) have no finite pixel; planes without any are taken as background")
+        notes.append(f"The first {first} plane(s) have no finite pixel; such planes become background")
     if scaling.nonfinite > 0:
-        notes.append(f"{scaling.nonfinite:.1%} of the pixels are NaN or infinite; they are taken as background")
-    if (scaling.high <= scaling.low).all():
-        notes.append("The image is constant; there is nothing to find in it")
+        notes.append(f"{scaling.nonfinite:.1%} of the pixels are NaN or infinite; they become background")
+    if scaling.constant:
+        what = "The image" if prod(image.loop_shape) == 1 else "The first plane"
+        notes.append(f"{what} is constant: every pixel has the same value")
+    if scaling.clipped > _FAR_BEYOND:
+        notes.append(
+            f"A few pixels are up to {scaling.clipped:.0f} times brighter or darker than the rest and are clipped; if "
+            "they are what you are looking for, crop the image around them"
+        )
     if not resize:
         notes.append(_pixel_size_note(card, image, grid, zoom))
     if choice:
         notes.append(choice)
     if prod(image.plane_shape if resize else grid.target) > SAMPLE_PIXELS:
-        notes.append(
-            f"Brightness statistics are taken from about {SAMPLE_PIXELS // 1_000_000} million pixels spread over each plane"
-        )
+        notes.append(f"Brightness is measured on about {SAMPLE_PIXELS // 1_000_000} million pixels spread over each plane")
     free = free_memory(where.name)
     side = ceil((tile or DEFAULT_TILE) / stride) * stride
     while tile is None and not resize and free is not None and side > LEAST_TILE and _pass_memory(card, grid, side) > free / 2:
@@ -192,6 +218,7 @@ def make_plan(
         card, image, rule, where, side, 0 if resize else HALO, tile is not None, _batch(card, grid, side, where, free), grid,
         (*map(float, scaling.low), *map(float, scaling.high)),
         _memory(card, image, grid, side), tuple(notes),
+        scaling if statistics is not None or (first == 0 and scaling.sampled == 1) else None,
     )  # fmt: skip
 
 
@@ -216,16 +243,17 @@ def with_tile(plan: Plan, tile: object) -> Plan:
     )  # fmt: skip
 
 
-def _check_zoom(card: Card, zoom: float | None) -> None:
-    if zoom is None:
-        return
-    if not 1 / _MOST_ENLARGED <= zoom <= _MOST_ENLARGED:
-        raise ValueError(
-            f"zoom {zoom:g} is out of range; give a number from {1 / _MOST_ENLARGED:g} to {_MOST_ENLARGED}, 1 for the image as "
-            "it is, 0.5 where objects are twice as large, in pixels, as those that the model was trained on"
-        )
-    if card.input_mode == "resize":
-        raise ValueError(f"{card.name} resizes each plane to {card.input_size} px, so that a zoom does nothing; leave it out")
+def gathered_notes(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield each note of many plans once, with the images that it is about.
+
+    Parameters
+    ----------
+    notes : mapping of str to sequence of str
+        Names of images by the note that their plans have.
+    """
+    for note, names in notes.items():
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield f"{names[0]}{others}: {note}"
 
 
 def _level(card: Card, image: Image, zoom: float | None) -> tuple[Image, str]:
@@ -234,52 +262,25 @@ def _level(card: Card, image: Image, zoom: float | None) -> tuple[Image, str]:
         return image, ""
     count = len(image.pyramid)
     if card.input_mode == "resize":
-        return image, f"Pyramid of {count} levels: the full resolution is used"
+        return image, f"Pyramid of {count} levels: full resolution is used"
     if zoom is not None:
-        return image, f"Pyramid of {count} levels: the full resolution is used, since a zoom was given"
+        return image, f"Pyramid of {count} levels: full resolution is used because a zoom is set"
     chosen = suitable_level(image, card.pixel_size)
     if card.pixel_size is None or image.pixel_size is None:
         return (
             chosen,
-            f"Pyramid of {count} levels: the full resolution is used, since the pixel size of model or image is unknown",
+            f"Pyramid of {count} levels: full resolution is used because the pixel size of the model or the image is not known",
         )
-    return chosen, f"Pyramid of {count} levels: level {chosen.level} is the coarsest that is as fine as the model needs"
-
-
-def _native_shape(card: Card, image: Image, zoom: float | None) -> tuple[int, int]:
-    """Return the shape of a plane at the model's pixel size or the zoom; its own where neither is known or nothing changes."""
-    if zoom is not None:
-        zoomed = round(image.plane_shape[0] * zoom), round(image.plane_shape[1] * zoom)
-        if min(zoomed) < MIN_PLANE_SIDE:
-            raise ValueError(
-                f"at zoom {zoom:g} the planes of {image.name} become {zoomed[1]} × {zoomed[0]} px; at least {MIN_PLANE_SIDE} px "
-                "on a side are needed: give a larger zoom"
-            )
-        return zoomed
-    if card.pixel_size is None or image.pixel_size is None:
-        return image.plane_shape
-    factors = [size / card.pixel_size for size in image.pixel_size]
-    if all(abs(factor - 1) <= _SAME_SIZE for factor in factors):
-        return image.plane_shape
-    height, width = (round(side * factor) for side, factor in zip(image.plane_shape, factors, strict=True))
-    if min(height, width) < MIN_PLANE_SIDE or max(factors) > _MOST_ENLARGED:
-        raise ValueError(
-            f"{image.name} has pixels of {_micrometres(image.pixel_size)}, the model was trained at {card.pixel_size:g} µm: its "
-            f"planes of {image.plane_shape[1]} × {image.plane_shape[0]} px would become {width} × {height} px; check the pixel "
-            "size and its unit, or take a model for this magnification"
-        )
-    return height, width
+    return chosen, f"Pyramid of {count} levels: level {chosen.level} is the coarsest that is fine enough for this model"
 
 
 def _first_statistics(card: Card, image: Image, rule: ChannelRule, grid: Grid) -> tuple[Scaling, int]:
     """Return the statistics of the first plane that has any finite pixel, and its number."""
+    preprocessor = card.preprocessor
     first: NoFinitePixelError | None = None
     for number, index in enumerate(image.plane_indices()):
-        plane: Readable = image.plane(index)
-        if card.input_mode == "native" and not grid.same:
-            plane = ResampledPlane(plane.read, grid, plane.where)
         try:
-            return measure(plane, rule, card.normalisation, _QUICK_SAMPLE), number
+            return preprocessor.prepare(image.plane(index), rule=rule, grid=grid).measure(_QUICK_SAMPLE), number
         except NoFinitePixelError as error:
             first = first or error
     assert first is not None
@@ -289,25 +290,21 @@ def _first_statistics(card: Card, image: Image, rule: ChannelRule, grid: Grid) -
 def _pixel_size_note(card: Card, image: Image, grid: Grid, zoom: float | None) -> str:
     if zoom is not None:
         height, width = grid.target
-        return f"Zoom {zoom:g}: the network sees planes of {width} × {height} px; the mask has the pixels of the image"
+        return f"Zoom {zoom:g}: the network sees {width} × {height} px; the mask has the size of the image"
     if card.pixel_size is None:
         return (
-            "Pixel size: the model does not state one; objects should be about as large, in pixels, as in its training images, "
-            "else set the zoom"
+            "Pixel size: not used by this model. If objects are much larger or smaller, in pixels, than in its training images, "
+            "set the zoom"
         )
     if image.pixel_size is None:
-        return f"Pixel size: unknown, taken to be the model's {card.pixel_size:g} µm"
+        return f"Pixel size: not given for this image; the model's {card.pixel_size:g} µm is assumed"
     if grid.same:
-        return f"Pixel size: {_micrometres(image.pixel_size)}, as the model was trained at ({card.pixel_size:g} µm)"
+        return f"Pixel size: {micrometres(image.pixel_size)}, the same as in training ({card.pixel_size:g} µm)"
     height, width = grid.target
     return (
-        f"Pixel size: {_micrometres(image.pixel_size)} is brought to the model's {card.pixel_size:g} µm, "
-        f"{width} × {height} px a plane; the mask has the pixels of the image"
+        f"Pixel size: {micrometres(image.pixel_size)} is resampled to the model's {card.pixel_size:g} µm "
+        f"({width} × {height} px); the mask has the size of the image"
     )
-
-
-def _micrometres(size: tuple[float, float]) -> str:
-    return f"{size[1]:g} µm" if abs(size[0] / size[1] - 1) < 1e-3 else f"{size[0]:g} × {size[1]:g} µm (Y × X)"
 
 
 def _batch(card: Card, grid: Grid, tile: int, device: Device, free: int | None) -> int:
@@ -321,13 +318,10 @@ def _batch(card: Card, grid: Grid, tile: int, device: Device, free: int | None) 
 
 def _pass_pixels(card: Card, grid: Grid, tile: int) -> int:
     """Return how many pixels of a tile the network sees: with its halo, or the frame of a plane in one piece."""
+    frame, cut = card.preprocessor.frame(grid.target), tile + 2 * HALO
     if card.input_mode == "resize":
-        return card.input_size**2
-    cut = tile + 2 * HALO
-    return prod(
-        frame if cut >= side else cut
-        for frame, side in zip(map(max, grid.target, card.frame(grid.target)), grid.target, strict=True)
-    )
+        return prod(frame)
+    return prod(max(side, least) if cut >= side else cut for side, least in zip(grid.target, frame, strict=True))
 
 
 def _pass_memory(card: Card, grid: Grid, tile: int) -> int:

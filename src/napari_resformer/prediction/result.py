@@ -1,8 +1,10 @@
-"""The answer of a prediction: mask, scores, and how they came about."""
+"""The answer of a prediction: what was asked for, scores, and how they came about."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,19 +24,39 @@ class PredictResult:
 
     Parameters
     ----------
-    mask : array
-        Mask class of each pixel, uint8, 0 is background; shape of the image without its channel axis. A zarr array
-        where it was written to disk.
+    mask : array or None
+        uint8 labels, shape of the image without its channel axis: 0 is background, 1, 2, ... are the ``mask_classes``. A zarr
+        array where it was written to disk, None where it was not asked for.
     scores : ndarray
-        float32, (planes..., classes): softmax probabilities over the image classes; (classes,) for a YX image.
-    classes, mask_classes : tuple of str
-        Names of the scores, and of the mask values 1, 2, ...
+        float32, (planes..., image classes): probabilities of the image classes, which sum to 1; (image classes,) for a YX image.
+    classes : tuple of str
+        Names of the scores.
+    mask_classes : tuple of str
+        Names of the mask values 1, 2, ...
     provenance : dict
-        The contents of ``layer.metadata["napari_resformer"]``; JSON-serialisable.
+        How the result came about, JSON-serialisable; what napari keeps in ``layer.metadata["napari_resformer"]``.
     pixels : tuple of int
-        How many pixels of the mask have the value 0, 1, ...; empty where nobody counted.
+        How many pixels of the mask have the value 0, 1, ...; empty without a mask.
     levels : tuple of array
-        The mask, and then at half the resolution of the one before, where it was written as a pyramid.
+        The mask, and then half the resolution of the one before, where it was written as a pyramid.
+    probabilities : array or None
+        float32, (mask classes + 1, ...mask shape), background first; 0 to 1, and they sum to 1 at every pixel. A zarr or dask
+        array where they were written to disk, None where they were not asked for.
+    objects : array or None
+        Instance labels; not yet available.
+    heatmap : array or None
+        What the image class rests on; not yet available.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import napari_resformer as nr
+    >>> stack = np.random.default_rng(0).integers(0, 255, (5, 64, 80), dtype=np.uint8)
+    >>> result = nr.predict(nr.load_model("nuclei"), stack, axes="ZYX", outputs=("mask", "probabilities"))
+    >>> result.mask.shape, result.probabilities.shape, result.scores.shape
+    ((5, 64, 80), (2, 5, 64, 80), (5, 3))
+    >>> len(result.predicted), sum(result.pixels) == result.mask.size
+    (5, True)
     """
 
     mask: Any
@@ -44,6 +66,9 @@ class PredictResult:
     provenance: dict[str, Any]
     pixels: tuple[int, ...] = ()
     levels: tuple[Any, ...] = ()
+    probabilities: Any = None
+    objects: Any = None
+    heatmap: Any = None
 
     @property
     def predicted(self) -> Any:
@@ -59,7 +84,14 @@ def predicted_classes(scores: NDArray[np.floating[Any]], classes: tuple[str, ...
 
 
 def provenance(
-    model: Model, plan: Plan, scores: NDArray[np.float32], seconds: float, *, tile: int | None = None, store: Path | None = None
+    model: Model,
+    plan: Plan,
+    scores: NDArray[np.float32],
+    seconds: float,
+    *,
+    outputs: Sequence[str] = ("mask",),
+    tile: int | None = None,
+    store: Path | None = None,
 ) -> dict[str, Any]:
     """Return how a result came about, as JSON-serialisable values.
 
@@ -71,10 +103,12 @@ def provenance(
         (planes..., classes).
     seconds : float
         Wall time of the run, or of its last part.
+    outputs : sequence of str
+        What was asked for.
     tile : int, optional
         Pixels on a side of the last tile, where memory was too short for those planned.
     store : Path, optional
-        The zarr store that holds the mask.
+        The zarr store that holds the first output.
     """
     card, image = plan.card, plan.image
     return {
@@ -95,6 +129,7 @@ def provenance(
             "pixel_size": list(image.pixel_size) if image.pixel_size else None,
         },
         "settings": {
+            "outputs": list(outputs),
             "input_mode": card.input_mode,
             "tile": plan.tile if tile is None else tile,
             "halo": plan.halo,
@@ -110,6 +145,7 @@ def provenance(
     }
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

@@ -11,16 +11,13 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
 from torch.nn import functional
 
 from napari_resformer.network.config import BACKGROUND
-from napari_resformer.network.frame import fitted_shape
 from napari_resformer.training.settings import TrainSettings
+from napari_resformer.training.stain import restain
 
-_STAINS = torch.from_numpy(rgb_from_hed).float()  # optical densities (red, green, blue) of haematoxylin, eosin and DAB
-_UNSTAIN = torch.from_numpy(hed_from_rgb).float()
 _BENDS = 4  # control points of the elastic field on each side
 _BEND_STRENGTH = 0.02  # standard deviation of a control point's shift, in sides of the view
 
@@ -44,15 +41,14 @@ def sampling_grid(generator: np.random.Generator, shape: tuple[int, int], settin
     """
     height, width = shape
     zoom = _zoom(generator, *settings.zoom)
-    if settings.mode == "resize":
-        zoom *= settings.size / max(height, width)
     turn = math.radians(generator.uniform(-settings.rotation, settings.rotation))
     flip = 1 if generator.random() < 0.5 else -1
-    across = torch.arange(settings.size, dtype=torch.float32) - (settings.size - 1) / 2
+    across = torch.arange(settings.crop_size, dtype=torch.float32) - (settings.crop_size - 1) / 2
     v, u = torch.meshgrid(across, flip * across, indexing="ij")
     if generator.random() < 0.5:
-        shifts = generator.normal(0, _BEND_STRENGTH * settings.size, (1, 2, _BENDS, _BENDS))
-        bend = functional.interpolate(_random(shifts), size=(settings.size, settings.size), mode="bicubic", align_corners=True)[0]
+        shifts = generator.normal(0, _BEND_STRENGTH * settings.crop_size, (1, 2, _BENDS, _BENDS))
+        side = settings.crop_size
+        bend = functional.interpolate(_random(shifts), size=(side, side), mode="bicubic", align_corners=True)[0]
         u, v = u + bend[0], v + bend[1]
     x = (math.cos(turn) * u - math.sin(turn) * v) / zoom + _centre(generator, width, settings, zoom)
     y = (math.sin(turn) * u + math.cos(turn) * v) / zoom + _centre(generator, height, settings, zoom)
@@ -72,7 +68,7 @@ def _centre(generator: np.random.Generator, side: int, settings: TrainSettings, 
 
     A plane that is smaller than the view lies anywhere in it, since prediction pads it at the bottom and the right only.
     """
-    seen = settings.size / zoom
+    seen = settings.crop_size / zoom
     room = abs(side - seen) / 2
     if settings.mode == "resize":
         room = max(room, 0.05 * side)
@@ -85,14 +81,14 @@ def view(
     mask: NDArray[np.uint8] | None,
     settings: TrainSettings,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Draw one augmented view of a normalised plane.
+    """Draw one augmented view of a plane as the network sees it, see :class:`~napari_resformer.training.loader.PlaneReader`.
 
     Parameters
     ----------
     generator : numpy.random.Generator
         The only source of randomness.
     image : ndarray
-        (C, H, W), -1 to 1.
+        (C, H, W), -1 to 1; in resize mode its longer side is ``settings.crop_size`` already.
     mask : ndarray, optional
         (H, W) class numbers.
     settings : TrainSettings
@@ -107,10 +103,8 @@ def view(
     valid : Tensor
         (1, size, size), 1 inside the plane; where the plane is continued by its mirror image, all is valid.
     """
-    if settings.mode == "resize":
-        image, mask = _fitted(image, mask, settings.size)
     grid = sampling_grid(generator, image.shape[1:], settings)  # type: ignore[arg-type]
-    outside = "reflection" if settings.surround == "mirror" else "border"
+    outside = "reflection" if settings.padding == "reflect" else "border"
     source = torch.from_numpy(image)[None]
     seen = functional.grid_sample(source, grid, mode="bilinear", padding_mode=outside, align_corners=False)[0]
     labels = None
@@ -125,55 +119,12 @@ def view(
     valid = torch.ones(1, *seen.shape[1:])
     if settings.stain_jitter and len(seen) == 3 and generator.random() < settings.stain_jitter:
         seen = restain(generator, seen, labels)
-    seen = intensities(generator, seen, settings.colour_jitter)
-    if settings.surround == "blank":  # after the intensities: padding is the darkest value, as in prediction
+    seen = intensities(generator, seen, settings.color_jitter)
+    if settings.padding == "constant":  # after the intensities: padding is the darkest value, as in prediction
         valid = (grid[0].abs() <= 1).all(-1)[None].float()
         seen = torch.where(valid.bool(), seen, BACKGROUND)
         labels = None if labels is None else torch.where(valid[0].bool(), labels, 0)
     return seen, labels, valid
-
-
-def _fitted(
-    image: NDArray[np.float32], mask: NDArray[np.uint8] | None, size: int
-) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """Bring the longer side to ``size`` as prediction does, with a filter: the view's own sampling would let details alias."""
-    shape = fitted_shape(image.shape[1:], size)  # type: ignore[arg-type]
-    fitted = functional.interpolate(
-        torch.from_numpy(np.ascontiguousarray(image))[None], size=shape, mode="bilinear", align_corners=False, antialias=True
-    )[0].numpy()
-    if mask is None:
-        return fitted, None
-    labels = functional.interpolate(torch.from_numpy(np.ascontiguousarray(mask))[None, None], size=shape, mode="nearest-exact")
-    return fitted, labels[0, 0].numpy()
-
-
-def restain(generator: np.random.Generator, image: Tensor, labels: Tensor | None) -> Tensor:
-    """Take the stains of (3, H, W) in -1 to 1 apart and mix them anew, each with another strength and a tilted colour.
-
-    The stains are told apart by optical density (Ruifrok and Johnston, 2001). Half of the views become immunohistochemistry:
-    the eosin fades, and DAB marks the objects, what is around them, or all, in patches and along the tissue's own texture.
-    An image on a dark ground is not stained, and comes back as it is.
-    """
-    if image.mean() < -0.2:
-        return image
-    height, width = image.shape[1:]
-    density = -torch.log((image.flatten(1).T + 1).clamp_min(0.02) / 2)  # (H * W, 3)
-    amounts = (density @ _UNSTAIN).clamp_min(0) * _random(generator.lognormal(0, 0.3, 3))
-    if generator.random() < 0.5:
-        amounts *= _random(generator.uniform((0.3, 0.0, 0.0), (1.0, 0.5, 0.3)))
-        patches = functional.interpolate(
-            _random(generator.normal(0.5, 0.7, (1, 1, 4, 4))), size=(height, width), mode="bicubic", align_corners=True
-        )[0, 0].clamp(0, 1)
-        texture = density.sum(1).view(height, width)
-        texture = (texture / texture.mean().clamp_min(0.05)).clamp_max(2)
-        mark = generator.uniform(0.2, 1.8) * patches * texture ** generator.uniform(0, 1)
-        if labels is not None and (where := generator.integers(3)):
-            inside = functional.avg_pool2d((labels > 0).float()[None], 3, stride=1, padding=1)[0]
-            mark = mark * (inside if where == 1 else 1 - inside)
-        amounts[:, 2] += mark.flatten()
-    stains = (_STAINS + _random(generator.normal(0, 0.06, (3, 3)))).clamp_min(0)
-    mixed = torch.exp(-(amounts @ stains)).clamp(0, 1) * 2 - 1
-    return mixed.T.reshape(image.shape)
 
 
 def _random(values: NDArray[np.float64]) -> Tensor:

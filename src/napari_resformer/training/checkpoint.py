@@ -2,53 +2,79 @@
 
 from __future__ import annotations
 
+import json
 import pickle
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
-from napari_resformer.atomic import atomic_write
+from napari_resformer.io.atomic import atomic_write
+from napari_resformer.metrics import Report
 
 State = dict[str, Tensor]
 
+_REPORT = TypeAdapter(Report)
+
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """The state of a run after an epoch.
+class LearnerState:
+    """What learns, after an epoch.
 
     Parameters
     ----------
-    epoch : int
-        Epochs done.
     network, average : dict of str to Tensor
-        Weights, and their exponential average.
+        Weights, and their exponential moving average.
     optimizer : dict
         State of the optimizer.
     precision : dict
         State of the loss scaling, where the number format needs one.
-    best_epoch : int
-        The epoch that is kept so far.
-    top_epoch, best_score : int, float
-        The epoch with the highest score so far, and that score.
-    best : dict of str to Tensor
-        Averaged weights of that epoch.
-    history : list of dict
-        Metrics of each epoch.
     """
 
-    epoch: int
     network: State
     average: State
     optimizer: dict[str, Any]
     precision: dict[str, Any]
-    best_epoch: int
-    top_epoch: int
-    best_score: float
+
+
+@dataclass(frozen=True)
+class ProgressState:
+    """How far a run is, and the epoch that is kept so far.
+
+    Parameters
+    ----------
+    best : dict of str to Tensor
+        Weights of the epoch that is kept so far, as a model file holds them.
+    epoch : int
+        Epochs done.
+    best_epoch : int
+        The epoch that is kept so far.
+    top_epoch, best_score : int, float
+        The epoch with the highest score so far, and that score.
+    history : tuple of dict
+        Metrics of each epoch.
+    report : Report, optional
+        What the validation found in the epoch that is kept; None where a checkpoint of version 0.1 does not tell.
+    """
+
     best: State
-    history: list[dict[str, Any]]
+    epoch: int = 0
+    best_epoch: int = 0
+    top_epoch: int = 0
+    best_score: float = -1.0
+    history: tuple[dict[str, Any], ...] = ()
+    report: Report | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run after an epoch."""
+
+    learner: LearnerState
+    progress: ProgressState
 
 
 class _Sink:
@@ -77,10 +103,13 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     OSError
         If it cannot be written, for instance since the disk is full.
     """
+    progress = vars(checkpoint.progress) | {"history": list(checkpoint.progress.history)}
+    if checkpoint.progress.report is not None:
+        progress["report"] = json.dumps(asdict(checkpoint.progress.report))
     with atomic_write(path) as file:
         sink = _Sink(file)
         try:
-            torch.save(dict(vars(checkpoint)), cast(Any, sink))
+            torch.save({**vars(checkpoint.learner), **progress}, cast(Any, sink))
         except RuntimeError:
             if sink.error is not None:
                 raise sink.error from None
@@ -88,7 +117,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+    """Read a checkpoint of this version, or of 0.1.
 
     Raises
     ------
@@ -96,6 +125,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         If the file is no checkpoint.
     """
     try:
-        return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, EOFError, TypeError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is no checkpoint of this version ({error}); remove it to start over") from error
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        learner = LearnerState(**{field.name: stored.pop(field.name) for field in fields(LearnerState)})
+        report = stored.pop("report", None)
+        stored |= {"history": tuple(stored["history"]), "report": None if report is None else _REPORT.validate_json(report)}
+        return Checkpoint(learner, ProgressState(**stored))
+    except (RuntimeError, EOFError, TypeError, OSError, ValueError, KeyError, AttributeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is not a checkpoint of this version ({error}); remove it to start over") from error

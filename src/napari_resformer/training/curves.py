@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from napari_resformer.atomic import atomic_write
+from napari_resformer.io.atomic import atomic_write
+from napari_resformer.training.ticks import ticks
 
 _FINE = 2  # drawn so many times larger and shrunk at the end, for smooth lines
 _PANEL = (560 * _FINE, 400 * _FINE)
@@ -28,13 +29,13 @@ _PANELS = (
 Points = list[tuple[float, float]]
 
 
-def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
+def draw_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw the history of a run as PNG; a figure that was never measured has no panel.
 
     Parameters
     ----------
-    history : sequence of dict
-        One entry an epoch, as in ``metrics.csv``.
+    history : sequence of mapping
+        One entry for each epoch, as in ``metrics.csv``.
     path : Path
         Where the picture goes.
     """
@@ -48,17 +49,8 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
         picture.save(file, format="PNG")
 
 
-def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Return round numbers from ``low`` to ``high``, about as many as wanted."""
-    raw = max(high - low, 1e-9) / wanted
-    scale = 10 ** math.floor(math.log10(raw))
-    step = next(scale * factor for factor in (1, 2, 5, 10) if scale * factor >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(number * step, 10) for number in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
 def _draw_panel(
-    history: Sequence[dict[str, Any]], title: str, training: str, validation: str, share: bool, best: int | None
+    history: Sequence[Mapping[str, Any]], title: str, training: str, validation: str, share: bool, best: int | None
 ) -> Image.Image:
     panel = Image.new("RGB", _PANEL, _PAPER)
     pen = ImageDraw.Draw(panel)
@@ -108,7 +100,7 @@ def _draw_line(pen: ImageDraw.ImageDraw, points: Points, colour: tuple[int, int,
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
 
 
-def _points(history: Sequence[dict[str, Any]], key: str) -> Points:
+def _points(history: Sequence[Mapping[str, Any]], key: str) -> Points:
     return [(row["epoch"], row[key]) for row in history if row.get(key) is not None and math.isfinite(row[key])]
 
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_resformer.images.channels import match_channels
-from napari_resformer.images.normalise import Normalisation, Scaling, measure
+from napari_resformer.preprocessing.normalise import Scaling
+from napari_resformer.preprocessing.pipeline import Preprocessor
 from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.training.augment import view
 from napari_resformer.training.settings import TrainSettings
@@ -32,7 +32,7 @@ class Batch:
     images : Tensor
         (B, C, size, size), -1 to 1, channels last.
     masks : Tensor
-        (B, size, size), int64; zeros where there is no mask.
+        (B, size, size), int64; zeros where there is no mask, :data:`~napari_resformer.metrics.IGNORE` where it says nothing.
     has_mask : Tensor
         (B,), bool.
     classes : Tensor
@@ -53,37 +53,31 @@ class Batch:
 
 
 class PlaneReader:
-    """Reads samples as the network takes them; pixels are read anew each time, statistics of a plane are taken once.
+    """Reads samples as the network sees them; pixels are read anew each time, statistics of a plane are taken once.
 
     Parameters
     ----------
-    channels : sequence of str
-        Those of the model.
-    normalisation : Normalisation
-        How raw values become what the network takes.
+    preprocessor : Preprocessor
+        Of the model to be: what prediction will do to its planes.
     """
 
-    def __init__(self, channels: Sequence[str], normalisation: Normalisation) -> None:
-        self.channels = channels
-        self.normalisation = normalisation
+    def __init__(self, preprocessor: Preprocessor) -> None:
+        self.preprocessor = preprocessor
         self._scalings: dict[str, Scaling] = {}
 
     def read(self, sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-        """Return a plane (C, H, W) in -1 to 1, and its mask (H, W)."""
-        plane, mask = sample.plane(), sample.mask()
-        rule = match_channels(plane.image, self.channels)
-        scaling = self._scalings.get(sample.name)
-        if scaling is None:
-            scaling = self._scalings[sample.name] = measure(plane, rule, self.normalisation)
-        pixels = scaling.apply(rule.apply(plane.read()))
-        return pixels, None if mask is None else mask.astype(np.uint8)
+        """Return a plane (C, H, W) in -1 to 1, and its mask (H, W), on the pixels that the network sees."""
+        mask = sample.mask()
+        plane = self.preprocessor.prepare(sample.plane(), scaling=self._scalings.get(sample.name), hold=True)
+        self._scalings[sample.name] = plane.scaling
+        return plane.read(), None if mask is None else plane.labels(mask).astype(np.uint8)
 
 
 def epoch_order(samples: SampleSet, settings: TrainSettings, epoch: int) -> list[int]:
     """Return the sample numbers of an epoch, as many as there are samples.
 
     A class with n samples is drawn in proportion to ``n ** (1 - balance)``, but no sample more often than those of a class of
-    :data:`FEW_OF_A_CLASS`. Within it, ``masked_share`` of those drawn have a mask, or more where more have one; else each
+    :data:`FEW_OF_A_CLASS`. Within it, ``masked_fraction`` of those drawn have a mask, or more where more have one; else each
     sample is drawn equally often but for one. Samples of unknown class count as a class of their own.
     """
     generator = np.random.default_rng((settings.seed, epoch))
@@ -93,7 +87,7 @@ def epoch_order(samples: SampleSet, settings: TrainSettings, epoch: int) -> list
     weight = (np.maximum(counts, FEW_OF_A_CLASS).astype(float) ** -settings.balance)[kind]
     for number in range(len(counts)):
         mine = kind == number
-        weight[mine] *= _emphasis(masked[mine], settings.masked_share)
+        weight[mine] *= _emphasis(masked[mine], settings.masked_fraction)
     shuffled = generator.permutation(len(names))
     upto = np.cumsum(weight[shuffled] / weight.sum())
     marks = (np.arange(len(names)) + generator.random()) / len(names)
@@ -138,8 +132,8 @@ def epoch_batches(
     while len(order) < 2 * processes:
         order = order * 2  # batch norm needs two crops to take statistics of
     places = range(len(order))
-    for step in range(steps_per_epoch(len(samples.samples), settings.batch, processes)):
-        chunk = places[step * settings.batch : (step + 1) * settings.batch][rank::processes]
+    for step in range(steps_per_epoch(len(samples.samples), settings.batch_size, processes)):
+        chunk = places[step * settings.batch_size : (step + 1) * settings.batch_size][rank::processes]
         yield _collate([_crop(samples, samples.samples[order[place]], place, reader, settings, epoch) for place in chunk])
 
 

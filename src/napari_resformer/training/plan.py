@@ -1,4 +1,4 @@
-"""What a run will do, known before it starts: its samples, their split, and the card of the model to be."""
+"""What a run will do, known before it starts: its samples, their split, and the card of its model."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from napari_resformer.images.channels import COLOUR, channels_fit
 from napari_resformer.images.image import PixelSize
-from napari_resformer.images.normalise import Normalisation
 from napari_resformer.model.card import Card, DataSource
 from napari_resformer.network.config import BACKGROUND, MEDIUM, ResFormerConfig
+from napari_resformer.preprocessing.channels import COLOUR, channels_fit
+from napari_resformer.preprocessing.normalise import Normalisation
+from napari_resformer.samples.learned import learned_among, learned_record
 from napari_resformer.samples.sample import SampleSet
 from napari_resformer.samples.split import select_folds, split_samples
 from napari_resformer.samples.survey import Survey
 from napari_resformer.training.settings import TrainSettings
+from napari_resformer.training.words import counted
 
 NOTICE = "Research use only. Not a diagnostic device."
 """What is said beside the scores of a model that users have trained."""
 MAX_MASK_VALUE = 254
+INSTANCES = (
+    "a label value is a mask class: give all objects of a class the same value, or declare them instance labels "
+    "(--instance-labels; in the widget, Labels are: instance labels)"
+)
+"""What to do about masks in which each object has a value of its own."""
 ALIKE = 1.25
 """Pixel sizes whose largest is at most so many times the smallest count as one."""
 
@@ -64,6 +71,12 @@ class TrainPlan:
         ]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
+    @property
+    def contents(self) -> dict[str, str]:
+        """Checksums of the image and the mask of each sample, by its name."""
+        facts = self.survey.of([*self.training.samples, *self.validation.samples]).facts
+        return {fact.name: f"{fact.content.checksum} {fact.mask_checksum}".rstrip() for fact in facts}
+
 
 def make_plan(samples: SampleSet, survey: Survey, settings: TrainSettings, *, name: str, start: Card | None = None) -> TrainPlan:
     """Plan a run, or refuse.
@@ -94,32 +107,26 @@ def make_plan(samples: SampleSet, survey: Survey, settings: TrainSettings, *, na
     if not annotated.samples:
         raise ValueError(f"nothing in {samples.name} has a mask or an image class; annotate at least two images")
     if settings.freeze_encoder and start is None:
-        raise ValueError("the encoder can be frozen only if there is a model to start from; name one, or let it learn")
+        raise ValueError("the encoder can only be frozen with a model to start from; name one, or train the encoder too")
     training, validation = split_samples(
         annotated,
         folds=settings.folds,
         val_folds=settings.val_folds,
         seed=settings.seed,
-        learned=learned_names(start),
+        learned=learned_among(start, [(fact.name, fact.content) for fact in survey.of(annotated.samples).facts]),
     )
     used = annotated.subset([*training.samples, *validation.samples])
     facts = survey.of(used.samples)
     classes = tuple(sorted({sample.image_class for sample in used.samples if sample.image_class is not None}))
     if len(classes) == 1:
         raise ValueError(
-            f"every image has the image class {classes[0]}; a class needs another to be told from: add images of a second "
-            "class, or take the class out to train on the masks alone"
+            f"every image has the image class {classes[0]}; there must be a second one to tell it from: add images of another "
+            "class, or remove the class to train on the masks only"
         )
     if not classes and not facts.mask_values:
-        raise ValueError("no mask holds a painted pixel and no image has a class; there is nothing to learn: annotate some")
+        raise ValueError("all masks are empty and no image has a class, so there is nothing to learn; annotate some images")
     training, validation = (SampleSet(part.name, part.samples, classes, part.notes) for part in (training, validation))
     return TrainPlan(settings, training, validation, survey, _card(name, training, validation, facts, settings, start))
-
-
-def learned_names(start: Card | None) -> frozenset[str]:
-    """Return the names of the samples that a model has learned from, in this training and in those before it."""
-    names = start.training.get("learned_names") if start else None
-    return frozenset(map(str, names)) if isinstance(names, list) else frozenset()
 
 
 def considered(samples: SampleSet, settings: TrainSettings) -> SampleSet:
@@ -141,11 +148,11 @@ def _card(
     name: str, training: SampleSet, validation: SampleSet, facts: Survey, settings: TrainSettings, start: Card | None
 ) -> Card:
     mask_classes = _mask_classes(facts.mask_values, settings.mask_classes, start)
-    channels = _channels(facts, settings.colour, start)
+    channels = _channels(facts, settings.rgb, start)
     if strange := [fact for fact in facts.facts if not channels_fit(fact.channels, fact.colour, channels)]:
         raise ValueError(
-            f"{strange[0].name} has {strange[0].channels} channels, the model will take {len(channels)} ({', '.join(channels)}); "
-            f"{len(strange)} image(s) do not fit: give all the same channels"
+            f"{strange[0].name} has {counted(strange[0].channels, 'channel')}, but the model takes {len(channels)} "
+            f"({', '.join(channels)}); {counted(len(strange), 'image does', 'images do')} not fit: give all the same channels"
         )
     sizes = {
         "in_channels": len(channels), "mask_classes": len(mask_classes), "image_classes": len(training.image_classes)
@@ -158,7 +165,7 @@ def _card(
     else:
         network = start.network.model_copy(update=sizes)
     # What training shows beyond a plane is what prediction fills it up with; no value is the plane's mirror image.
-    network = network.model_copy(update={"padding_value": BACKGROUND if settings.surround == "blank" else MEDIUM})
+    network = network.model_copy(update={"padding_value": BACKGROUND if settings.padding == "constant" else MEDIUM})
     counts = Counter(sample.image_class for sample in training.samples if sample.image_class is not None)
     return Card(
         name=name,
@@ -168,7 +175,7 @@ def _card(
         channels=channels,
         normalisation=normalisation,
         input_mode=settings.mode,
-        input_size=settings.size,
+        input_size=settings.crop_size,
         pixel_size=common_pixel_size([fact.pixel_size for fact in facts.facts]),
         notice=start.notice if start and start.image_classes == training.image_classes else NOTICE,
         data=(DataSource(name=training.name), *(start.data if start else ())),
@@ -179,7 +186,7 @@ def _card(
             "validation_images": len(validation.samples),
             "validation_groups": len({sample.group for sample in validation.samples}),
             "validation_names": [sample.name for sample in validation.samples],
-            "learned_names": [*sorted(learned_names(start) | {sample.name for sample in training.samples})],
+            **learned_record(facts.of(training.samples).facts, start),
             "class_counts": dict(sorted(counts.items())),
         },
     )
@@ -190,13 +197,12 @@ def _mask_classes(values: Mapping[int, int], named: Sequence[str], start: Card |
     top = max(values, default=0)
     if named and top > len(named):
         raise ValueError(
-            f"the masks hold label values up to {top}, but {len(named)} mask classes are named "
-            f"({', '.join(named)}); name {top}, merge the values, or say that they number objects of one class"
+            f"the masks hold label values up to {top}, but {counted(len(named), 'mask class is', 'mask classes are')} named "
+            f"({', '.join(named)}); name {top}, or merge the values. If each object has its own value: {INSTANCES}"
         )
     if top > MAX_MASK_VALUE:
         raise ValueError(
-            f"the masks hold label values up to {top}; values are mask classes, not object numbers: at most {MAX_MASK_VALUE}. "
-            "Give all objects of a class the same value, or say that the values number objects of one class"
+            f"the masks hold label values up to {top}, but there can be at most {MAX_MASK_VALUE} mask classes; {INSTANCES}"
         )
     if named:
         return tuple(named)
@@ -205,20 +211,22 @@ def _mask_classes(values: Mapping[int, int], named: Sequence[str], start: Card |
     return tuple(f"class {value}" for value in range(1, max(top, 1) + 1))
 
 
-def _channels(facts: Survey, colour: bool | None, start: Card | None) -> tuple[str, ...]:
+def _channels(facts: Survey, rgb: bool | None, start: Card | None) -> tuple[str, ...]:
     """Name the channels of the model to be: as told, else as the model to start from if that fits, else as the images."""
-    if colour is None and start is not None:
+    if rgb is None and start is not None:
         fits = facts.channels == (len(start.channels),) and (facts.colour == (start.channels == COLOUR))
         if fits or (start.channels == COLOUR and (facts.colour or facts.channels == (1,))):
             return start.channels
-    if colour or (colour is None and facts.colour):
+    if rgb or (rgb is None and facts.colour):
         return COLOUR
     if facts.colour and all(fact.colour or fact.channels == 1 for fact in facts.facts):
         return ("gray",)
     if len(facts.channels) > 1:
         raise ValueError(
-            f"the images have {' or '.join(map(str, facts.channels))} channels and are not in colour; "
-            "give all the same number of channels"
+            f"the images have {' or '.join(map(str, facts.channels))} channels and are not RGB; give all the same number of "
+            "channels"
         )
     count = facts.channels[0]
-    return ("gray",) if count == 1 else tuple(f"channel {number}" for number in range(count))
+    if count == 1:
+        return ("gray",)
+    return facts.channel_names or tuple(f"channel {number}" for number in range(count))

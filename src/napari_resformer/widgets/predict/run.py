@@ -1,0 +1,85 @@
+"""A run of Segment & Classify, as its layers see it: from the image that it began with to the layer of its result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QObject, QTimer
+
+from napari_resformer.widgets.predict.edit_tracker import EditTracker
+from napari_resformer.widgets.results.contents import Asked, Earlier, Growing, LabelsData
+from napari_resformer.widgets.results.placement import Frame, frame_of
+from napari_resformer.widgets.results.result_layer import earlier_results, show_growing, show_result
+
+_REFRESH = 1500  # milliseconds between two looks at a mask that grows
+
+
+class ResultRun(QObject):
+    """Knows the image of a run, and the earlier results that it may replace.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where results are shown.
+    image : napari.layers.Image
+        What is predicted.
+    asked : Asked
+        What the result answers to.
+    parent : QObject
+        Lives no longer than that.
+
+    Attributes
+    ----------
+    earlier : tuple of Earlier
+        Results that were asked for the same; the job finds out which of them nobody has painted in.
+    changed : bool
+        Whether the image got other data since the run began.
+    """
+
+    def __init__(self, viewer: Any, image: Any, asked: Asked, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self.image = image
+        self.changed = False
+        self.earlier: tuple[Earlier, ...] = tuple(earlier_results(viewer.layers, image, asked))
+        self._frame: Frame = frame_of(image)  # where it lay when the run began
+        self._growing: Any = None  # the layer of a mask that is being made
+        of_old = {one.layer_id for one in self.earlier}
+        self._edits = EditTracker(one for one in viewer.layers if str(one.unique_id) in of_old)
+        image.events.data.connect(self._data_changed)
+        self._timer = QTimer(self)
+        self._timer.setInterval(_REFRESH)
+        self._timer.timeout.connect(self._refresh)
+
+    def end(self) -> None:
+        """Let go of all layers."""
+        self.image.events.data.disconnect(self._data_changed)
+        self._edits.stop()
+        self._timer.stop()
+        self.deleteLater()
+
+    def grow(self, begun: Growing) -> None:
+        """Show a large mask from its beginning on."""
+        self._growing = show_growing(self._viewer, self.image, begun, self._place)
+        self._timer.start()
+
+    @property
+    def kept(self) -> bool:
+        """Whether a part of the mask is shown, and stays if the run is cancelled."""
+        return self._growing is not None and self._growing in self._viewer.layers
+
+    def show(self, labels: LabelsData) -> Any:
+        """Show the result; return its layer."""
+        replaceable = [one for one in self.earlier if one.layer_id not in self._edits.painted]
+        return show_result(self._viewer, self.image, labels, replaceable, self._place)
+
+    @property
+    def _place(self) -> Frame | None:
+        return self._frame if self.changed else None
+
+    def _refresh(self) -> None:
+        if self.kept:
+            self._growing.refresh()
+
+    def _data_changed(self, *_: Any) -> None:
+        self.changed = True
