@@ -526,7 +526,7 @@ def test_what_tifffile_says_is_a_note(tmp_path: Path) -> None:
     path.write_bytes(content)
     image = read_image(path, "TYX")
     assert image.data.shape == (2, 48, 60)
-    assert said(image, "ifffile says")
+    assert said(image, "TIFF reader says", "invalid page offset")
 
 
 # ------------------------------------------------------------------------------------------------------------------- zarr
@@ -567,6 +567,33 @@ def test_an_ome_zarr_keeps_its_place(tmp_path: Path, version: str, unit: str | N
     assert place is not None
     assert (place.scale, place.translate) == ((1.0, 0.5), (201, 401))
     assert read_image(tmp_path / "a.ome.zarr", pixel_size=(1, 1)).mask_place is None
+
+
+@pytest.mark.parametrize(("unit", "start"), [("micrometer", (100.0, 200.0)), ("nanometer", None), (None, (7.0, -3.0))])
+def test_a_mask_lies_where_its_image_does(tmp_path: Path, random_model: Any, unit: str | None, start: Any) -> None:
+    write_zarr(tmp_path / "tile.ome.zarr", unit=unit, version="0.4", start=start)
+    model = random_model.save(tmp_path / "m.safetensors")
+    assert (
+        main(["predict", str(tmp_path / "tile.ome.zarr"), "--model", str(model), "-o", str(tmp_path / "out"), "--device", "cpu"])
+        == 0
+    )
+    told = zarr.open_group(tmp_path / "out" / "tile_mask.ome.zarr", mode="r").attrs["ome"]["multiscales"][0]
+    steps = [{"type": "scale", "scale": [0.5, 0.25]}]
+    assert told["datasets"][0]["coordinateTransformations"] == steps + (
+        [{"type": "translation", "translation": list(start)}] if start else []
+    )
+    assert [axis.get("unit") for axis in told["axes"]] == [unit, unit]
+
+
+def test_a_coarse_level_lies_over_the_pixels_that_it_covers(tmp_path: Path) -> None:
+    group = write_zarr(tmp_path / "a.ome.zarr", start=(10, 20), levels=2)
+    group.create_array("1", data=np.ascontiguousarray(scene()[::2, ::2]), chunks=(16, 16))
+    told = dict(group.attrs)
+    told["ome"]["multiscales"][0]["datasets"][1]["coordinateTransformations"] = [{"type": "scale", "scale": [1.0, 0.5]}]
+    group.attrs.update(told)
+    place = read_image(tmp_path / "a.ome.zarr").at_level(1).mask_place
+    assert place is not None
+    assert (place.scale, place.translate) == ((1.0, 0.5), (10.25, 20.125))
 
 
 def test_a_damaged_place_costs_no_pixel(tmp_path: Path) -> None:
