@@ -37,7 +37,8 @@ def write_ome_zarr(path: Path, array: np.ndarray, version: str, axes: str = "tcz
     datasets = []
     for level, step in enumerate((1, 2)):
         small = array[..., ::step, ::step]
-        group.create_array(str(level), data=small, chunks=(1,) * (array.ndim - 2) + (20, 20))
+        stored = group.create_array(str(level), shape=small.shape, dtype=small.dtype, chunks=(1,) * (array.ndim - 2) + (20, 20))
+        stored[...] = small
         scale = [{"t": 1.0, "c": 1.0, "z": 2000.0}.get(axis, pixel * step) for axis in axes]
         datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
     multiscales = {"multiscales": [{"axes": told, "datasets": datasets, "version": version}]}
