@@ -22,6 +22,7 @@ from napari_resformer.io.find import find_images
 from napari_resformer.io.pixels import read_pixels
 from napari_resformer.io.read import image_stem, read_image
 from napari_resformer.prediction.plan import make_plan
+from napari_resformer.preprocessing.channels import COLOUR, match_channels
 
 PLAIN: dict[str, Any] = {"photometric": "minisblack", "metadata": None}
 
@@ -352,6 +353,19 @@ def test_a_file_of_a_set_stands_for_its_own_planes(tmp_path: Path) -> None:
         np.testing.assert_array_equal(image.data.reshape(48, 60), scene(number))
         assert max(image.loop_shape, default=1) == 1
         assert said(image, "set of 4", "its own 1 of 4 planes")
+
+
+# ---------------------------------------------------------------------------------------------------------------- channels
+def test_channels_are_meant_by_number_or_by_a_name_of_one(tmp_path: Path) -> None:
+    planes = [scene(number) for number in range(3)]
+    numbered = read_image(write_pages(tmp_path / "a.ome.tif", planes, ome(names=("1", "2", "3"))))
+    for chosen in (("0", "1", "2"), (0, 1, 2), ("2", "0", "1")):
+        assert match_channels(numbered, COLOUR, chosen).take == tuple(map(int, chosen))
+    assert match_channels(numbered, COLOUR, ("3", "1", "2")).take == (2, 0, 1)  # 3 can only be a name
+    named = read_image(write_pages(tmp_path / "b.ome.tif", planes, ome(names=("DAPI", "dapi", "GFP"))))
+    with pytest.raises(ValueError, match=r"2 channels of b are called DAPI; give the number: 0 or 1"):
+        match_channels(named, COLOUR, ("DAPI",))
+    assert match_channels(named, COLOUR, ("GFP",)).take == (2, 2, 2)
 
 
 # ----------------------------------------------------------------------------------------------------------- broken off
