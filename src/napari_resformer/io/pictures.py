@@ -50,7 +50,9 @@ def read_picture(path: Path, chosen: int | None = None) -> Found:
         head = file.read(32)
         try:
             return _read(path, file, head)
-        except SyntaxError:  # a block beside the pixels may be damaged
+        except UnreadableError:
+            raise
+        except (SyntaxError, ValueError):  # a block beside the pixels may be damaged
             if _format(head) != "PNG" or head[25] not in _PNG_COLOURS:
                 raise
     width, height = (int.from_bytes(head[start : start + 4], "big") for start in (16, 20))
