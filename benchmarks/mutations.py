@@ -242,16 +242,12 @@ def answer(path: Path, model: Any) -> str:
     from napari_resformer.io.pixels import read_pixels
     from napari_resformer.io.read import read_image
     from napari_resformer.model.library import load_model
-    from napari_resformer.prediction.job import run_plan
-    from napari_resformer.prediction.plan import make_plan
+    from napari_resformer.prediction.api import predict
 
     if path.suffix == ".safetensors":
         return load_model(str(path)).card.name
     image = read_image(path)
-    plan = make_plan(model.card, image, device="cpu")
-    for event in run_plan(model, plan):
-        last = event
-    assert last is not None
+    predict(model, image, device="cpu")
     read_pixels(path)
     return f"{image.axes} {tuple(image.data.shape)}"
 

@@ -12,7 +12,6 @@ import argparse
 import os
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command line does; read when torch starts
@@ -25,12 +24,13 @@ from napari_resformer.model.file import Model
 from napari_resformer.network import ResFormer, ResFormerConfig, start_from_trunk
 from napari_resformer.preprocessing.channels import COLOUR
 from napari_resformer.samples.folder import read_folder
-from napari_resformer.training import trainer
-from napari_resformer.training.optim import make_optimizer
 from napari_resformer.training.run_folder import RunFolder
 from napari_resformer.training.settings import TrainSettings
+from napari_resformer.training.trainer import train_samples
 
-CHANGES: dict[str, dict[str, bool]] = {
+CHANGES: dict[str, dict[str, object]] = {
+    "": {},
+    "random": {"trunk": None},
     "plain": {"transformer": False, "dfe": False, "multi_scale_head": False},
     "no-transformer": {"transformer": False},
     "no-dfe": {"dfe": False},
@@ -42,7 +42,7 @@ def main() -> None:
     """Train one network after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--networks", default="tiny,pretrained")
+    parser.add_argument("--networks", default="tiny,pretrained", help="presets, each with a change after a colon if any")
     parser.add_argument("--folds", required=True, help="folds to train on")
     parser.add_argument("--judge", required=True, help="folds to judge on")
     parser.add_argument("--epochs", type=int, default=12)
@@ -52,8 +52,7 @@ def main() -> None:
     parser.add_argument("--mode", choices=("native", "resize"), default="native")
     parser.add_argument("--lr", type=float, default=1.5e-3, help="peak learning rate of a network from scratch")
     parser.add_argument("--pretrained-lr", type=float, default=2e-3, help="of what is new around a pretrained trunk")
-    parser.add_argument("--trunk-rate", type=float, default=0.12, help="share of that which the trunk gets")
-    parser.add_argument("--momentum", type=float, help="of the trunk's batch norms; the trunk's own when left out")
+    parser.add_argument("--trunk-factor", type=float, default=0.12, help="share of that which the trunk gets")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -63,64 +62,42 @@ def main() -> None:
 
 def train(name: str, options: argparse.Namespace) -> None:
     """Train a network, and print a line an epoch."""
-    preset, _, change = name.partition(":")
     samples = read_folder(options.data)
-    pretrained = preset == "pretrained" and change != "random"
+    preset, _, change = name.partition(":")
+    start = starting_model(preset, change, samples.image_classes, options)
     settings = TrainSettings(
-        epochs=options.epochs, size=options.size, batch=options.batch, seed=options.seed, mode=options.mode, keep="last",
-        lr=options.pretrained_lr if pretrained else options.lr,
+        epochs=options.epochs, crop_size=options.size, batch_size=options.batch, seed=options.seed, mode=options.mode,
+        keep="last", lr=options.pretrained_lr if start.card.network.trunk else options.lr, trunk_lr_factor=options.trunk_factor,
         folds=tuple(options.folds.split(",")), val_folds=tuple(options.judge.split(",")),
     )  # fmt: skip
-    start = starting_model(preset, change, samples.image_classes, options)
-    # The trainer of today has one learning rate for all; here it gets two groups more.
-    trainer.make_optimizer = partial(split_optimizer, rate=options.trunk_rate if pretrained else 1.0, momentum=options.momentum)
     begin = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        run = RunFolder(Path(folder))
-        for event in trainer.train_samples(samples, settings, run, name="trial", start=start, device="cpu"):
+        for event in train_samples(samples, settings, RunFolder(Path(folder)), name="trial", start=start, device="cpu"):
             if isinstance(event, EpochDone):
                 report = event.validation
                 dice = "  ".join(f"{key} {value.dice:.4f}" for key, value in report.mask.items() if value.dice is not None)
                 known = report.image_class
                 classes = f"balanced {known.balanced_accuracy:.3f}  auroc {known.auroc:.3f}" if known and known.auroc else ""
-                print(f"{name:22} epoch {event.epoch:3}  loss {event.loss:.3f}  {dice}  {classes}  "
-                      f"{time.process_time() - begin:6.0f} s", flush=True)  # fmt: skip
+                print(
+                    f"{name:22} epoch {event.epoch:3}  loss {event.loss:.3f}  {dice}  {classes}  "
+                    f"{time.process_time() - begin:6.0f} s",
+                    flush=True,
+                )
 
 
 def starting_model(preset: str, change: str, image_classes: tuple[str, ...], options: argparse.Namespace) -> Model:
     """Return a network before its training, as a model; its heads are made anew by the trainer."""
-    config = ResFormerConfig.preset(preset, image_classes=len(image_classes), **CHANGES.get(change, {}))
+    config = ResFormerConfig.preset(preset, image_classes=len(image_classes), **CHANGES[change])  # type: ignore[arg-type]
     with torch.random.fork_rng([]):
         torch.manual_seed(options.seed)
         network = ResFormer(config)
-    if config.trunk and change != "random":
+    if config.trunk:
         start_from_trunk(network)
     card = Card(
         name=preset, network=config, mask_classes=("class 1",), image_classes=image_classes, channels=COLOUR,
         input_mode=options.mode, input_size=options.size,
     )  # fmt: skip
     return Model(card, network.eval())
-
-
-def split_optimizer(
-    network: ResFormer, settings: TrainSettings, device: torch.device, *, rate: float, momentum: float | None
-) -> torch.optim.AdamW:
-    """Return the trainer's optimizer with a learning rate of its own for the trunk."""
-    for norm in network.encoder.modules():
-        if momentum is not None and isinstance(norm, torch.nn.BatchNorm2d):
-            norm.momentum = momentum
-    whole = make_optimizer(network, settings, device)
-    trunk = {id(parameter) for parameter in network.trunk_parameters()}
-    groups = []
-    for group in whole.param_groups:
-        decay = group["weight_decay"]
-        for slow, share in ((False, 1.0), (True, rate)):
-            part = [parameter for parameter in group["params"] if (id(parameter) in trunk) == slow]
-            if part:
-                groups.append(
-                    {"params": part, "weight_decay": decay, "lr": settings.lr * share, "initial_lr": settings.lr * share}
-                )
-    return torch.optim.AdamW(groups, lr=settings.lr, fused=device.type == "cpu")
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ class Report:
     Examples
     --------
     >>> import napari_resformer as nr
-    >>> report = nr.evaluate(model, "data")
+    >>> report = nr.evaluate(model, "my-data", device="cpu")
     >>> 0 <= report.mask_mean.dice <= 1
     True
     >>> sorted(report.to_dict())

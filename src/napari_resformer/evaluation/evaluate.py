@@ -78,7 +78,7 @@ def evaluate(
     Examples
     --------
     >>> import napari_resformer as nr
-    >>> report = nr.evaluate(model, "data", device="cpu")  # images/, masks/ and labels.csv
+    >>> report = nr.evaluate(model, "my-data", device="cpu")  # images/, masks/ and labels.csv
     >>> report.n, list(report.mask), report.image_class.classes
     (4, ['nucleus'], ['brightfield', 'fluorescence', 'histology'])
     """
@@ -119,7 +119,7 @@ def iter_evaluate(
     Examples
     --------
     >>> import napari_resformer as nr
-    >>> [event.done for event in nr.iter_evaluate(model, "data") if isinstance(event, nr.events.Progress)]
+    >>> [event.done for event in nr.iter_evaluate(model, "my-data") if isinstance(event, nr.events.Progress)]
     [1, 2, 3, 4]
     """
     card = model.card

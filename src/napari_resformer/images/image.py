@@ -62,6 +62,14 @@ class Image:
         If the pixels are not real numbers.
     ValueError
         If the axes do not fit, the image is empty or its planes are too small.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import napari_resformer as nr
+    >>> image = nr.Image(np.zeros((5, 2, 64, 80), np.uint16), "ZCYX", pixel_size=(0.5, 0.5), channel_names=("DAPI", "GFP"))
+    >>> image.loop_shape, image.channels, image.plane_shape
+    ((5,), 2, (64, 80))
     """
 
     data: Any

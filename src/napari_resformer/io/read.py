@@ -57,6 +57,13 @@ def read_image(path: str | Path, axes: str | None = None, pixel_size: PixelSize 
         If its pixels are not real numbers.
     MemoryError
         If it does not fit into memory.
+
+    Examples
+    --------
+    >>> import napari_resformer as nr
+    >>> image = nr.read_image("cells.tif")
+    >>> image.axes, image.data.shape, image.pixel_size
+    ('YX', (64, 80), (0.5, 0.5))
     """
     found, shown = _opened(path, as_shown)
     shape = shown.levels[0].shape

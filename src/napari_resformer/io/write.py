@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ def write_tiff(
     name: str = "",
     pixel_size: PixelSize | None = None,
     z_step: float | None = None,
+    channel_names: Sequence[str] = (),
     note: str = "",
 ) -> None:
     """Write an array as a compressed OME-TIFF; the file is whole or not there.
@@ -47,6 +48,8 @@ def write_tiff(
         Micrometres in Y and X.
     z_step : float, optional
         Micrometres between planes of the axis Z.
+    channel_names : sequence of str
+        Names along the axis C.
     note : str
         Kept in the file, see :func:`read_note`.
     """
@@ -58,7 +61,7 @@ def write_tiff(
     # OME knows five axes; another loop is stored as tifffile's Q, which readers show as an unnamed axis.
     metadata: dict[str, Any] = {"axes": order.replace("P", "Q")}
     if ome := dtype.name in _OME_TYPES:
-        metadata |= _ome_metadata(name, pixel_size, z_step, note)
+        metadata |= _ome_metadata(name, pixel_size, z_step, channel_names, note)
     photometric = "rgb" if "S" in axes else "minisblack"
     with atomic_write(path) as file:
         if order != axes or "S" in axes or max(shape[-2:]) <= 2 * _TILE:
@@ -73,10 +76,16 @@ def write_tiff(
             )  # fmt: skip
 
 
-def _ome_metadata(name: str, pixel_size: PixelSize | None, z_step: float | None, note: str) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"Name": name} if name else {}
+def _ome_metadata(
+    name: str, pixel_size: PixelSize | None, z_step: float | None, channel_names: Sequence[str], note: str
+) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    if name:
+        metadata["Name"] = name
     if note:
         metadata["Description"] = note
+    if channel_names:
+        metadata["Channel"] = {"Name": list(channel_names)}
     sizes = {} if pixel_size is None else {"Y": pixel_size[0], "X": pixel_size[1]}
     if z_step is not None:
         sizes["Z"] = z_step

@@ -29,16 +29,24 @@ class ModelFileError(ValueError):
 
 @dataclass(frozen=True)
 class Model:
-    """A network and its card.
+    """A network and its card; from :func:`~napari_resformer.load_model` or :func:`~napari_resformer.train`.
 
     Parameters
     ----------
     card : Card
         What the model answers and wants to be given.
     network : ResFormer
-        The weights, float32, on the CPU, in eval mode. Treat them as read-only.
+        The weights, float32, on the CPU, in eval mode. Treat them as read-only: predictions use a copy that is made once.
     sha256 : str
         Of the file that the model was read from; empty for a model that was never saved.
+
+    Examples
+    --------
+    >>> import napari_resformer as nr
+    >>> model = nr.load_model("nuclei")
+    >>> path = model.save("copy.safetensors")
+    >>> nr.load_model(path).card == model.card
+    True
     """
 
     card: Card

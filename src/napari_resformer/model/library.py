@@ -48,6 +48,17 @@ def list_models() -> tuple[ModelEntry, ...]:
 
     A file that cannot be read as a model is left out: it must not keep the others from being used. A model of the
     user's hides a bundled one of the same name.
+
+    Returns
+    -------
+    tuple of ModelEntry
+        Name, origin, path and card of each.
+
+    Examples
+    --------
+    >>> import napari_resformer as nr
+    >>> [entry.name for entry in nr.list_models() if entry.origin == "bundled"]
+    ['colon-biopsy', 'nuclei']
     """
     found: dict[str, ModelEntry] = {}
     for origin, folder in (("bundled", _bundled_folder()), ("user", user_folder())):
@@ -97,8 +108,17 @@ def load_model(name_or_path: str | Path) -> Model:
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        As :func:`find_model`.
+    FileNotFoundError
+        If a path leads to no file.
+    ValueError
+        If the name is unknown (the message lists the known ones), or the file is no usable model.
+
+    Examples
+    --------
+    >>> import napari_resformer as nr
+    >>> model = nr.load_model("nuclei")
+    >>> model.card.mask_classes, model.card.image_classes
+    (('nucleus',), ('brightfield', 'fluorescence', 'histology'))
     """
     return load_file(find_model(name_or_path).path)
 
@@ -117,6 +137,11 @@ def download_model(url: str, sha256: str, name: str | None = None, *, overwrite:
     overwrite : bool
         Replace another model of that name; without it, only the very same file may be there.
 
+    Returns
+    -------
+    ModelEntry
+        What :func:`load_model` then finds by its name.
+
     Raises
     ------
     ValueError
@@ -125,6 +150,13 @@ def download_model(url: str, sha256: str, name: str | None = None, *, overwrite:
         If the user's folder has another model of that name.
     OSError
         If the file cannot be fetched.
+
+    Examples
+    --------
+    >>> import napari_resformer as nr
+    >>> entry = nr.download_model(url, sha256, name="cells")  # both as the model's author gives them
+    >>> nr.load_model("cells").card == entry.card
+    True
     """
     import pooch
 

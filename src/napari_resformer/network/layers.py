@@ -81,13 +81,18 @@ class PaddedConv(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int, groups: int) -> None:
         around = kernel - stride
-        before, self.after = around // 2, around % 2
-        super().__init__(in_channels, out_channels, kernel, stride=stride, padding=before, groups=groups, bias=False)
+        super().__init__(in_channels, out_channels, kernel, stride=stride, padding=around // 2, groups=groups, bias=False)
+        self.before, self.uneven = around // 2, around % 2 == 1
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.after:
-            x = functional.pad(x, (0, 1, 0, 1))
-        return super().forward(x)
+        if not self.uneven:
+            return super().forward(x)
+        if self.groups == 1:
+            return super().forward(functional.pad(x, (0, 1, 0, 1)))
+        # The map is large and the kernel small: a kernel with a row and a column of zeros in front does the same.
+        return functional.conv2d(
+            x, functional.pad(self.weight, (1, 0, 1, 0)), self.bias, self.stride, self.before + 1, self.dilation, self.groups
+        )
 
 
 class MobileConvNorm(NormedConv):

@@ -102,7 +102,7 @@ class Record:
             If the file is damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # numpy leaves a damaged one open
                 told = json.loads(str(stored["told"]))
                 return cls(
                     Place(int(told["plane"]), int(told["row"])),
@@ -111,7 +111,7 @@ class Record:
                     fingerprint=dict(told["fingerprint"]),
                     **{name: stored[name] for name in _ARRAYS},
                 )
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"the record of how far the run in {path.parent.parent} was is damaged ({error}); allow to overwrite it, to "
                 "start from the beginning"

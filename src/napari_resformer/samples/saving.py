@@ -132,13 +132,13 @@ def portable(name: str) -> str:
 
 def _write_image(plane: Plane, folder: Path, stem: str) -> Path:
     pixels, image = plane.read(), plane.image
-    axes = "CYX"
+    axes, names = "CYX", image.channel_names if len(image.channel_names) == len(pixels) else ()
     if image.rgb and pixels.shape[0] in (3, 4):
-        pixels, axes = np.moveaxis(pixels, 0, -1), "YXS"
+        pixels, axes, names = np.moveaxis(pixels, 0, -1), "YXS", ()
     elif pixels.shape[0] == 1:
-        pixels, axes = pixels[0], "YX"
+        pixels, axes, names = pixels[0], "YX", ()
     target = folder / f"{stem}.tif"
-    write_tiff(target, pixels, axes, pixel_size=image.pixel_size)
+    write_tiff(target, pixels, axes, pixel_size=image.pixel_size, channel_names=names)
     _remove_others(folder, target)
     return target
 

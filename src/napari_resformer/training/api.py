@@ -138,12 +138,23 @@ def iter_train(
 ) -> Iterator[TrainEvent]:
     """Do the same as :func:`train`, step by step; closing the generator cancels the run within one step.
 
+    Parameters and errors are those of :func:`train`.
+
     Yields
     ------
     Progress, Notice, TrainingStarted, StepDone, EpochDone
         What happens; see :mod:`napari_resformer.events`.
     Finished
         Last, with the model of the best epoch.
+
+    Examples
+    --------
+    >>> import napari_resformer as nr
+    >>> for event in nr.iter_train("my-data", epochs=2, crop_size=64, device="cpu"):
+    ...     if isinstance(event, nr.events.Finished):
+    ...         model = event.result
+    >>> model.card.name
+    'my-data'
     """
     given = {
         "preset": preset, "epochs": epochs, "batch_size": batch_size, "crop_size": crop_size, "mode": mode, "lr": lr,

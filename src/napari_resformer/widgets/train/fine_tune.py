@@ -74,7 +74,7 @@ class FineTune(JobDock):
     run: PushButton
     start_anew: PushButton
     keep_best: PushButton
-    _run_words = TRAIN
+    _title, _run_words = "Fine-tune", TRAIN
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer, _DELAY)
