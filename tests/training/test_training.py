@@ -224,7 +224,7 @@ def test_what_cannot_be_trained_on_is_refused(folder, tmp_path) -> None:
     with pytest.raises(ValueError, match=r"i3\.png"):
         run(folder, tmp_path / "run")
     imageio.imwrite(folder / "masks" / "i3.png", np.eye(64, dtype=np.uint8)[..., None] * np.uint8([1, 2, 3]))
-    with pytest.raises(ValueError, match="colour"):
+    with pytest.raises(ValueError, match="color"):
         run(folder, tmp_path / "run")
     imageio.imwrite(folder / "masks" / "i3.png", np.eye(64, dtype=np.uint8))
     with pytest.raises(ValueError, match="cannot be shared by 4 processes"):
