@@ -203,4 +203,5 @@ def resident(process: psutil.Process | None = None) -> float:
 
 def worker() -> psutil.Process | None:
     """Return the worker process of this napari."""
-    return next((child for child in psutil.Process().children() if "napari_resformer.engine.worker" in child.cmdline()), None)
+    children = psutil.Process().children()
+    return next((one for one in children if any("napari_resformer.engine.worker" in part for part in one.cmdline())), None)

@@ -42,7 +42,7 @@ def confusion_table(name: str) -> list[str]:
 
 def network_table() -> list[str]:
     """Return a line a preset."""
-    lines = ["| preset | parameters | widths | residual blocks | attention windows (cells) |", "|---|---|---|---|---|"]
+    lines = ["| preset | parameters | widths | blocks | attention windows (cells) |", "|---|---|---|---|---|"]
     for preset in PRESETS:
         config = ResFormerConfig.preset(preset, image_classes=5)
         count = sum(parameter.numel() for parameter in ResFormer(config).parameters())

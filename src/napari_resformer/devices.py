@@ -42,8 +42,8 @@ def choose_device(wanted: str = "auto") -> Device:
     there = f"this machine has the CPU and {found.type}" if usable and found else "this machine has the CPU only"
     if wanted == "auto":
         if usable and found:
-            return Device(found.type, "an accelerator is there")
-        return Device("cpu", "no accelerator that PyTorch can use was found")
+            return Device(found.type, "GPU found")
+        return Device("cpu", "PyTorch found no GPU")
     kind, _, number = wanted.partition(":")
     if kind not in DEVICES or kind == "auto" or (number and not number.isdigit()):
         raise ValueError(f"unknown device {wanted!r}; choose auto, cpu, cuda, cuda:N or mps")
@@ -51,7 +51,7 @@ def choose_device(wanted: str = "auto") -> Device:
         raise ValueError(f"device {wanted} is not available: {there}; choose auto or cpu")
     if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
         raise ValueError(f"device {wanted} is not available: there are {torch.cuda.device_count()} CUDA devices")
-    return Device(wanted, "it was chosen")
+    return Device(wanted, "your choice")
 
 
 def free_memory(device: str) -> int | None:

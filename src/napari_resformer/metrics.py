@@ -121,6 +121,10 @@ class Report:
         return values
 
 
+IGNORE = 255
+"""Label value of a true mask's pixel that says nothing: neither background nor a class. It counts nowhere."""
+
+
 class Overlap(NamedTuple):
     """Pixels of each mask class: (mask classes,) that truth and prediction both have, that the truth has, that is predicted."""
 
@@ -134,9 +138,14 @@ class Overlap(NamedTuple):
 
 
 def overlap_of(true_mask: NDArray[Any], predicted_mask: NDArray[Any], mask_classes: int) -> Overlap:
-    """Count the pixels of each mask class in two masks of the same shape, with values 0 to ``mask_classes``."""
+    """Count the pixels of each mask class in two masks of the same shape, with values 0 to ``mask_classes``.
+
+    Pixels that are :data:`IGNORE` in the true mask are left out.
+    """
     bins = mask_classes + 1
-    joint = np.bincount(true_mask.ravel().astype(np.int64) * bins + predicted_mask.ravel(), minlength=bins**2)
+    counted = true_mask != IGNORE
+    truth, predicted = (true_mask, predicted_mask) if counted.all() else (true_mask[counted], predicted_mask[counted])
+    joint = np.bincount(truth.ravel().astype(np.int64) * bins + predicted.ravel(), minlength=bins**2)
     joint = joint.reshape(bins, bins)
     return Overlap(joint.diagonal()[1:].copy(), joint.sum(1)[1:], joint.sum(0)[1:])
 

@@ -85,3 +85,23 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     heavy = {"torch", "napari", "qtpy", "PyQt6"}
     code = f"import napari_resformer, sys; sys.exit(any(name.split('.')[0] in {heavy} for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_predict_takes_folders_patterns_and_single_images_of_a_file(tmp_path, picture) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for number in (1, 2, 10):
+        imageio.imwrite(folder / f"i{number}.png", picture[:64, :64])
+    (folder / "notes.txt").write_text("no image")
+    with tifffile.TiffWriter(tmp_path / "scan.tif") as file:
+        for size in (64, 80):
+            file.write(picture[:size, :size], photometric="rgb")
+    options = ["-o", str(out), "--device", "cpu"]
+    assert main(["predict", str(folder), str(tmp_path / "scan.tif:all"), *options]) == 0
+    names = [line.split(",")[0] for line in (out / "scores.csv").read_text().splitlines()[1:]]
+    assert names[:3] == ["i1.png", "i2.png", "i10.png"]
+    assert len(names) == 5
+    sides = {tifffile.imread(path).shape[0] for path in out.glob("scan*_mask.tif")}
+    assert sides == {64, 80}
+    assert main(["predict", str(folder / "i1*.png"), "-o", str(tmp_path / "some"), "--device", "cpu"]) == 0
+    assert sorted(path.name for path in (tmp_path / "some").glob("*.tif")) == ["i10_mask.tif", "i1_mask.tif"]

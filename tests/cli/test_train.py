@@ -14,6 +14,7 @@ import pytest
 from napari_resformer.cli import main
 from napari_resformer.cli.program import _parser
 from napari_resformer.cli.settings import FURTHER, MAIN, given_settings, spell
+from napari_resformer.model.library import load_model
 from napari_resformer.training.learner import Learner
 from napari_resformer.training.settings import TrainSettings, describe_setting
 
@@ -135,7 +136,8 @@ def test_an_interrupted_run_says_what_can_be_resumed(
     assert said.splitlines()[-1] == "napari-resformer: interrupted; no epoch was finished, so there is nothing to resume"
     status, said = run("--resume", press=2)
     assert "there is no checkpoint in" in said
-    assert said.splitlines()[-1].endswith("nothing half-written was left; resume with --resume")
+    assert "nothing half-written was left; resume with --resume" in said.splitlines()[-1]
+    assert load_model(data.parent / "m.run" / "best.safetensors").card.training["epochs_done"] == 1
     started = json.loads((data.parent / "m.run" / "settings.json").read_text(encoding="utf-8"))["started"]
     before = {path.name: path.read_bytes() for path in (data.parent / "m.run").iterdir()}
 

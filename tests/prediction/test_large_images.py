@@ -13,6 +13,7 @@ import dask.array
 import numpy as np
 import pytest
 import zarr
+from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 
 import napari_resformer as nr
 from napari_resformer.events import Finished, MaskOpened, Progress
@@ -38,8 +39,6 @@ def save_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def smooth(shape: tuple[int, ...], seed: int = 5) -> np.ndarray:
     """Return structures some pixels wide, that a change of the pixel size does not wipe out."""
-    from scipy.ndimage import gaussian_filter
-
     values = gaussian_filter(np.random.default_rng(seed).normal(size=shape), (4,) * 2 + (0,) * (len(shape) - 2))
     return ((values - values.min()) / np.ptp(values) * 4000).astype(np.uint16)
 
@@ -63,12 +62,17 @@ def test_the_network_sees_the_models_pixel_size(micron_model) -> None:
     coarse = smooth((120, 140, 3))
     fine = coarse.repeat(2, 0).repeat(2, 1)
     plan = make_plan(micron_model.card, from_array(fine, "YXC", pixel_size=(0.5, 0.5)), device="cpu")
-    assert "0.5 µm is brought to the model's 1 µm, 140 × 120 px a plane" in " ".join(plan.lines())
+    assert "0.5 µm is resampled to the model's 1 µm (140 × 120 px)" in " ".join(plan.lines())
     expected = nr.predict(micron_model, coarse, pixel_size=1.0, device="cpu")
     result = nr.predict(micron_model, fine, pixel_size=0.5, device="cpu")
     assert result.mask.shape == (240, 280)
     assert len(np.unique(expected.mask)) > 1
-    assert (result.mask[::2, ::2] != expected.mask).mean() < 0.08  # the borders between classes lie within the pixels
+    # Borders between classes may move by a pixel; how long they are depends on the random weights, which differ with torch.
+    inside = maximum_filter(expected.mask, 3) == minimum_filter(expected.mask, 3)
+    different = result.mask[::2, ::2] != expected.mask
+    assert inside.mean() > 0.1
+    assert different[inside].mean() < 0.002
+    assert different.mean() < 0.15
     np.testing.assert_allclose(result.scores, expected.scores, atol=0.02)
     elsewise = nr.predict(micron_model, fine, device="cpu")  # unknown: taken to be equal
     assert (elsewise.mask != result.mask).mean() > 0.1
@@ -77,7 +81,7 @@ def test_the_network_sees_the_models_pixel_size(micron_model) -> None:
 
 def test_unknown_pixel_sizes_are_said_to_be_taken_as_equal(micron_model) -> None:
     plan = make_plan(micron_model.card, from_array(np.zeros((64, 64)), "YX"), device="cpu")
-    assert "Pixel size: unknown, taken to be the model's 1 µm" in plan.lines()
+    assert "Pixel size: not given for this image; the model's 1 µm is assumed" in plan.lines()
     assert plan.grid.same
 
 
@@ -142,7 +146,7 @@ def test_the_level_is_the_coarsest_that_is_fine_enough(micron_model, size: float
         assert plan.image.pixel_size == pytest.approx((size * 2**level, size * 2**level))
         assert f"level {level} is" in " ".join(plan.lines())
     else:
-        assert "the full resolution is used, since the pixel size of model or image is unknown" in " ".join(plan.lines())
+        assert "full resolution is used because the pixel size of the model or the image is not known" in " ".join(plan.lines())
 
 
 def test_a_level_is_predicted_as_if_it_were_the_image(micron_model) -> None:

@@ -173,7 +173,7 @@ def test_painting_on_does_not_change_what_is_learned() -> None:
     pairs = make_pairs()
     disturbed = []
     for event in train_session(ask(pairs)):
-        if isinstance(event, Progress) and event.unit == "image checked":
+        if isinstance(event, Progress) and event.unit == "checking image":
             for pair in pairs:
                 pair.labels[:] = 7
         disturbed += [event.validation] if isinstance(event, EpochDone) else []

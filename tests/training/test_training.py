@@ -226,6 +226,7 @@ def test_what_cannot_be_trained_on_is_refused(folder, tmp_path) -> None:
     imageio.imwrite(folder / "masks" / "i3.png", np.eye(64, dtype=np.uint8)[..., None] * np.uint8([1, 2, 3]))
     with pytest.raises(ValueError, match="colour"):
         run(folder, tmp_path / "run")
+    imageio.imwrite(folder / "masks" / "i3.png", np.eye(64, dtype=np.uint8))
     with pytest.raises(ValueError, match="cannot be shared by 4 processes"):
         next(train_samples(read_folder(folder), TrainSettings(batch_size=4), RunFolder(tmp_path), name="x", devices=4))
     with (folder / "labels.csv").open("a") as file:

@@ -136,7 +136,7 @@ def test_an_empty_middle_ends_no_training(network) -> None:
 @pytest.mark.parametrize("mode", ["native", "resize"])
 def test_validation_measures_the_loss_that_training_minimises(network, mode, label_smoothing) -> None:
     card = make_card(input_mode=mode)
-    settings = TrainSettings(size=SIZE, mode=mode, label_smoothing=label_smoothing)
+    settings = TrainSettings(crop_size=SIZE, mode=mode, label_smoothing=label_smoothing)
     samples = make_samples([(SIZE, SIZE)] * 4, colour=True, pixel_size=None)
     samples = samples.subset([replace(samples.samples[0], mask_source=None), *samples.samples[1:]])
     weights = torch.tensor([0.5, 1.5, 1.0])

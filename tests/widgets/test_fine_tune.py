@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -579,46 +577,6 @@ def test_the_preview_follows_what_is_looked_at(qtbot: Any, make_fine_tune: Any) 
     assert np.allclose(preview.data_to_world((0, 9, 5)), large.data_to_world((3, 47, 143)))
     assert viewer.layers.selection.active is large
     assert preview.metadata["napari_resformer"]["preview"]["epoch"] == 1
-
-
-def test_no_torch_on_the_gui_thread() -> None:
-    code = """
-import sys, threading
-from qtpy.QtWidgets import QApplication, QStyleOptionViewItem
-app = QApplication([])
-from napari.components import ViewerModel
-import numpy as np
-from napari_resformer.widgets.train.annotation import give_class
-from napari_resformer.widgets.train.fine_tune import FineTune
-viewer = ViewerModel()
-for number in range(3):
-    give_class(viewer.add_image(np.random.rand(64, 64)), (), "ab"[number % 2])
-importers = []
-class Watch:
-    def find_spec(self, name, path=None, target=None):
-        if name == "torch":
-            importers.append(threading.current_thread())
-sys.meta_path.insert(0, Watch())
-widget = FineTune(viewer)
-widget.native.show()
-while not (widget.plan_text or widget.message) or not importers:
-    app.processEvents()
-assert "3 annotated" in widget.plan_text, widget.message
-widget.model.value = "from scratch"
-widget.epochs.value = 1
-widget.run.native.click()
-assert widget.busy, widget.message
-while not widget._panel.curves.points:
-    app.processEvents()
-widget.run.native.click()
-while widget.busy:
-    app.processEvents()
-assert threading.main_thread() not in importers, importers
-from napari.qt.threading import GeneratorWorker
-GeneratorWorker.await_workers()  # as napari does when it quits
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 # ---------------------------------------------------------------------------------------------------- in a real window

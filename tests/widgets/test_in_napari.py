@@ -121,3 +121,21 @@ def test_the_manifest_is_valid_and_has_its_places() -> None:
     names = [widget.display_name for widget in manifest.contributions.widgets or []]
     assert names == ["Segment & Classify", "Fine-tune"]
     assert len(manifest.contributions.sample_data or []) == 2
+
+
+def test_both_docks_share_tabs_and_the_window_keeps_its_size(make_napari_viewer: Any) -> None:
+    from qtpy.QtWidgets import QApplication, QDockWidget
+
+    viewer = make_napari_viewer(show=True)
+    window = viewer.window._qt_window
+    window.resize(1280, 800)
+    docks = []
+    for title in ("Segment & Classify", "Fine-tune"):
+        dock, _ = viewer.window.add_plugin_dock_widget("napari-resformer", title)
+        docks.append(dock)
+        for _ in range(20):
+            QApplication.processEvents()
+    assert window.tabifiedDockWidgets(docks[0]) == [docks[1]]
+    assert (window.width(), window.height()) == (1280, 800)
+    assert [dock.windowTitle() for dock in docks] == ["Segment && Classify", "Fine-tune"]
+    assert isinstance(docks[0], QDockWidget)

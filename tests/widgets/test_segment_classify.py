@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from typing import Any
 
@@ -591,34 +589,6 @@ def test_two_widgets_do_not_know_of_each_other(qtbot: Any, make_widget: Any, run
 
 
 # ----------------------------------------------------------------------------------------------------------------- torch
-def test_no_torch_on_the_gui_thread() -> None:
-    code = """
-import sys, threading
-from qtpy.QtWidgets import QApplication
-app = QApplication([])
-from napari.components import ViewerModel
-import numpy as np
-from napari_resformer.widgets.predict.segment_classify import SegmentClassify
-viewer = ViewerModel()
-viewer.add_image(np.random.rand(64, 64))
-widget = SegmentClassify(viewer)
-assert "torch" not in sys.modules
-importers = []
-class Watch:
-    def find_spec(self, name, path=None, target=None):
-        if name == "torch":
-            importers.append(threading.current_thread())
-sys.meta_path.insert(0, Watch())
-widget.native.show()
-while not (widget.plan_text or widget.message):
-    app.processEvents()
-assert "Axes YX" in widget.plan_text, widget.message
-assert importers and threading.main_thread() not in importers, importers
-from napari.qt.threading import GeneratorWorker
-GeneratorWorker.await_workers()  # as napari does when it quits
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_second_selected_image_is_told(qtbot: Any, make_widget: Any) -> None:

@@ -51,7 +51,7 @@ def workers() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children():
         try:
-            if "napari_resformer.engine.worker" in child.cmdline():
+            if any("napari_resformer.engine.worker" in part for part in child.cmdline()):
                 found.append(child)
         except psutil.NoSuchProcess:
             continue
@@ -234,7 +234,7 @@ def test_a_script_without_a_main_guard_predicts_and_trains_and_napari_never_load
     assert train.summary_text, train.message
     assert "torch" not in sys.modules
     assert (sys.getswitchinterval(), gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()) == before
-    (worker,) = [one for one in psutil.Process().children() if "napari_resformer.engine.worker" in one.cmdline()]
+    (worker,) = [one for one in psutil.Process().children() if "napari_resformer.engine.worker" in str(one.cmdline())]
     print("worker", worker.pid)
     viewer.close()
     """,
@@ -260,7 +260,7 @@ def test_a_napari_that_is_killed_leaves_no_worker(tmp_path: Path) -> None:
     predict.run.native.click()
     wait(lambda: not predict.busy)
     assert predict.message.startswith("Done"), predict.message
-    (worker,) = [one for one in psutil.Process().children() if "napari_resformer.engine.worker" in one.cmdline()]
+    (worker,) = [one for one in psutil.Process().children() if "napari_resformer.engine.worker" in str(one.cmdline())]
     print("worker", worker.pid, flush=True)
     psutil.Process().kill()
     """,

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from napari_resformer.cli.settings import add_instance_labels
+from napari_resformer.cli.settings import add_data_options, mask_kind
 from napari_resformer.cli.usage import DONE, Commands, Parser, comma_list, load, positive, refuse_existing
 
 
@@ -18,7 +18,7 @@ def add_evaluate(commands: Commands, common: Parser, device: Parser) -> None:
     evaluate.add_argument("data", type=Path, metavar="DATA", help="folder with images/, masks/ and labels.csv")
     evaluate.add_argument("--model", required=True, metavar="M", help="model name or path")
     evaluate.add_argument("--folds", type=comma_list, metavar="0", help="folds of labels.csv to measure on (default: all images)")
-    add_instance_labels(evaluate)
+    add_data_options(evaluate)
     evaluate.add_argument(
         "--zoom", type=positive, metavar="X", help="let the network see each image X times as large, as predict does"
     )
@@ -40,7 +40,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     report: dict[str, Any] = {}
     notes: list[str] = []
     events = iter_evaluate(
-        model, options.data, folds=options.folds, instance_labels=options.instance_labels, zoom=options.zoom,
+        model, options.data, folds=options.folds, mask_kind=mask_kind(options), axes=options.axes, zoom=options.zoom,
         device=options.device,
     )  # fmt: skip
     with tqdm(unit="image", file=sys.stderr) as bar:
@@ -49,7 +49,7 @@ def _evaluate(options: argparse.Namespace) -> int:
                 bar.total = event.total
                 bar.update(event.done - bar.n)
             elif isinstance(event, Notice):
-                notes.append(event.text)
+                notes.append(f"{'warning: ' if event.kind == 'warning' else ''}{event.text}")
             elif isinstance(event, Finished):
                 report = event.result.to_dict()
     for note in notes:

@@ -39,7 +39,12 @@ if TYPE_CHECKING:
 def add_predict(commands: Commands, common: Parser, device: Parser) -> None:
     """Add the command to the parser."""
     predict = commands.add_parser("predict", parents=[common, device], help="segment and classify image files")
-    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    predict.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE_OR_FOLDER",
+        help='files, folders, or patterns such as "*.tif"; scan.tif:2 is the third image in a file, scan.tif:all each of them',
+    )
     predict.add_argument("--model", default="nuclei", metavar="M", help="model name or path (default: nuclei)")
     predict.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="where results go (default: here)")
     predict.add_argument("--axes", help="one letter a dimension: T, Z, P loops, C channels, Y, X; for instance ZYX")
@@ -48,7 +53,7 @@ def add_predict(commands: Commands, common: Parser, device: Parser) -> None:
         "--pixel-size",
         type=pixel_size,
         metavar="UM",
-        help="micrometres a pixel, or Y,X; overrides the file (unknown: taken to be the model's)",
+        help="micrometres a pixel, or Y,X; overrides the file (not known: the model's is assumed)",
     )
     predict.add_argument(
         "--zoom",
@@ -71,6 +76,7 @@ def add_predict(commands: Commands, common: Parser, device: Parser) -> None:
 
 def _predict(options: argparse.Namespace) -> int:
     from napari_resformer.devices import choose_device
+    from napari_resformer.io.find import find_images
     from napari_resformer.io.read import read_image
     from napari_resformer.prediction.outputs import check_outputs
     from napari_resformer.prediction.plan import gathered_notes, make_plan
@@ -80,7 +86,11 @@ def _predict(options: argparse.Namespace) -> int:
     checked(lambda: check_outputs(options.outputs))
     model = load(options.model)
     checked(lambda: choose_device(options.device))
-    targets = _output_paths(options.images, options.output, check_outputs(options.outputs))
+    found = find_images(options.images)
+    images = found.paths
+    for note in found.notes:
+        print(note, file=sys.stderr)
+    targets = _output_paths(images, options.output, check_outputs(options.outputs))
     table = options.output / "scores.csv"
     if not options.resume:
         refuse_existing([table, *(path for paths in targets for path in paths.values())], overwrite=options.overwrite)
@@ -88,7 +98,7 @@ def _predict(options: argparse.Namespace) -> int:
     rows = _read_rows(table, header) if options.resume else {}
     failed = 0
     notes: dict[str, list[str]] = {}
-    for path, label, paths in zip(options.images, _labels(options.images), targets, strict=True):
+    for path, label, paths in zip(images, _labels(images), targets, strict=True):
         try:
             image = read_image(path, options.axes, options.pixel_size, 0 if options.channels else model.card.needed_channels)
             plan = make_plan(
@@ -104,11 +114,8 @@ def _predict(options: argparse.Namespace) -> int:
             print(f"napari-resformer: {_named(label, error)}", file=sys.stderr)
             continue
         _write_csv(table, header, rows)  # after each image, so that a run that is cut off can go on
-    if failed < len(options.images):
-        print(
-            f"{len(options.images) - failed} of {len(options.images)} image(s) done; "
-            f"results and {table.name} are in {options.output}"
-        )
+    if failed < len(images):
+        print(f"{len(images) - failed} of {len(images)} image(s) done; results and {table.name} are in {options.output}")
     for note in gathered_notes(notes):
         print(note)
     print_notice(model)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
-from napari_resformer.cli.usage import comma_list
+from napari_resformer.cli.usage import UsageError, comma_list
+from napari_resformer.samples.rules import MaskKind
 from napari_resformer.training.settings import SettingInfo, TrainSettings, describe_setting, make_settings
 
 SPELLINGS = {"batch_size": "--batch", "crop_size": "--size"}
@@ -50,14 +51,35 @@ def add_settings(parser: Any, names: Sequence[str]) -> None:
             parser.add_argument(spell(name), type=kind, metavar=metavar, **common)
 
 
-def add_instance_labels(parser: Any) -> None:
-    """Add the option that says what label values are."""
+def add_data_options(parser: Any) -> None:
+    """Add the options that say how a data folder is read."""
+    parser.add_argument("--axes", metavar="AXES", help="axes of the images, for instance CYX, where the files do not say")
+    parser.add_argument(
+        "--mask-kind",
+        choices=get_args(MaskKind),
+        default="auto",
+        help="what the values of the masks stand for (default: auto, by what they hold)",
+    )
     parser.add_argument(
         "--instance-labels",
         action="store_true",
         help="each object has a label value of its own, and all objects are of one mask class",
     )
     parser.add_argument("--object-numbers", dest="instance_labels", action="store_true", help=argparse.SUPPRESS)  # of version 0.1
+
+
+def mask_kind(options: argparse.Namespace) -> MaskKind:
+    """Return what was said of the masks.
+
+    Raises
+    ------
+    UsageError
+        If two options say different things.
+    """
+    told: MaskKind = options.mask_kind
+    if options.instance_labels and told not in ("auto", "instances"):
+        raise UsageError(f"--instance-labels and --mask-kind {told} contradict each other; give one")
+    return "instances" if options.instance_labels else told
 
 
 def given_settings(options: argparse.Namespace) -> TrainSettings:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_resformer.cli.settings import FURTHER, MAIN, add_instance_labels, add_settings, given_settings
+from napari_resformer.cli.settings import FURTHER, MAIN, add_data_options, add_settings, given_settings, mask_kind
 from napari_resformer.cli.usage import DONE, Commands, Parser, UsageError, count, refuse_existing
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def add_train(commands: Commands, common: Parser, device: Parser) -> None:
     origin.add_argument("--from", dest="start", metavar="M", help="start from a model: its name or path")
     add_settings(origin, MAIN[:1])
     add_settings(train, MAIN[1:])
-    add_instance_labels(train)
+    add_data_options(train)
     train.add_argument("--devices", type=count, default=1, metavar="N", help="devices to train on, on each node (default: 1)")
     train.add_argument("--nodes", type=count, default=1, metavar="M", help="machines to train on (default: 1)")
     train.add_argument("--resume", action="store_true", help="resume the run from its last checkpoint")
@@ -63,11 +63,12 @@ def _train(options: argparse.Namespace) -> int:
         settings,
         options.start,
         options.device,
-        options.instance_labels,
         replace=options.overwrite,
         existing_run="resume" if options.resume else "replace" if options.overwrite else "refuse",
         devices=options.devices,
         nodes=options.nodes,
+        mask_kind=mask_kind(options),
+        axes=options.axes,
     )
     if (request.run_folder / "last.pt").exists():
         options.if_interrupted = (
@@ -121,7 +122,8 @@ def _show_training(events: Iterator[SessionEvent], options: argparse.Namespace, 
 
     from napari_resformer.events import EpochDone, Finished, Notice, Progress, StepDone, TrainingStarted
 
-    resumable = "nothing half-written was left; resume with --resume"
+    best = options.output.with_suffix(".run") / "best.safetensors"
+    resumable = f"nothing half-written was left; resume with --resume (the best model so far is {best})"
     with contextlib.closing(events), tqdm(file=sys.stderr, leave=False, disable=is_follower(options)) as bar:  # type: ignore[type-var]
         for event in events:
             if isinstance(event, StepDone):

@@ -10,7 +10,7 @@ from typing import Any
 from napari_resformer.engine.job import Job, OnEnd, OnEvent
 from napari_resformer.engine.running import run
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 def run_inline(job: Job) -> Generator[Any]:
@@ -97,5 +97,5 @@ def heard(callback: Any, value: Any) -> None:
     """Call a callback; its faults are its own."""
     try:
         callback(value)
-    except Exception:  # noqa: BLE001 - a job goes on, whatever its listener does
-        _log.exception("a listener of a job failed")
+    except Exception:  # a job goes on, whatever its listener does
+        _logger.exception("a listener of a job failed")

@@ -40,7 +40,7 @@ class Job:
     def __post_init__(self) -> None:
         module, name = getattr(self.function, "__module__", None), getattr(self.function, "__qualname__", "")
         try:
-            found: Any = reduce(getattr, name.split("."), sys.modules[str(module)])  # type: ignore[arg-type]
+            found: Any = reduce(getattr, name.split("."), sys.modules[str(module)])
         except (KeyError, AttributeError):
             found = None
         if module == "__main__" or found is not self.function:

@@ -1,384 +1,261 @@
-"""Running jobs in one warm worker process, which is started like any program: no fork, and no second run of a user's script."""
+"""Running jobs in one warm worker process, so that this one stays light, quick and alive."""
 
 from __future__ import annotations
 
-import contextlib
-import json
+import itertools
 import logging
-import os
-import queue
-import secrets
-import subprocess
-import sys
 import threading
+import time
 import weakref
-from collections import deque
-from functools import partial
-from multiprocessing.connection import Client
-from pathlib import Path
 from typing import Any
 
-import napari_resformer
-from napari_resformer.engine.faults import Failed, Fault, crash_fault, describe, start_fault, stopped_fault
+from napari_resformer.engine.faults import Failed, Fault, describe, stopped_fault
 from napari_resformer.engine.inline import heard
 from napari_resformer.engine.job import Job, OnEnd, OnEvent
-from napari_resformer.engine.transfer import Channel, Packed, References, pack, region, unpack
+from napari_resformer.engine.link import Head, Parcel
+from napari_resformer.engine.session import Session, later
+from napari_resformer.engine.shelf import Shelf
 
-GRACE, GRACE_BESIDE_OTHERS = 5.0, 30.0
-"""Seconds that a cancelled job has to end, before the worker is killed."""
-IDLE_SECONDS = 600.0
-_CLOSING = 0.5  # seconds that a worker has to end by itself
-_LINES = 100  # of its stderr that are kept
-
-_log = logging.getLogger(__name__)
+_LOOK = 0.5  # seconds between two looks at a job that was cancelled
+_logger = logging.getLogger(__name__)
 
 
 class ProcessEngine:
     """Runs jobs in a worker process; see :class:`~napari_resformer.engine.job.Engine`.
 
-    The worker starts with :meth:`start` or the first job, takes the next ones warm, and is replaced when it dies. It ends when
-    the engine is closed or no longer referred to, when it has been idle for a while, and with this process, however that ends.
+    The process is started when it is needed, serves any number of jobs at once, and ends with this object or this process,
+    however that one ends. When it dies, its jobs end with a :class:`~napari_resformer.engine.faults.Failed`, and the next job
+    gets a new one.
 
     Parameters
     ----------
     idle_seconds : float
-        After so long without a job the worker ends, and gives its memory and that of the device back.
+        After so long without a job the process is ended, which gives back all memory of the device.
+    cancel_seconds : float
+        If a job has not ended so long after it was cancelled, the process is killed.
+    cancel_seconds_beside : float
+        The same while other jobs run in it.
     """
 
-    def __init__(self, idle_seconds: float = IDLE_SECONDS) -> None:
-        self._workers = workers = _Workers(idle_seconds)
-        weakref.finalize(self, workers.close)  # threads hold the workers, not the engine
+    def __init__(self, *, idle_seconds: float = 600.0, cancel_seconds: float = 5.0, cancel_seconds_beside: float = 30.0) -> None:
+        self._core = _Core(idle_seconds, cancel_seconds, cancel_seconds_beside)
+        # The threads know the core only. At the exit of the interpreter each session sees to its process by itself.
+        self._finalizer = weakref.finalize(self, self._core.close)
+        self._finalizer.atexit = False
 
     def start(self) -> None:
-        """Start the worker, if there is none; return at once."""
-        self._workers.current()
+        """Start the worker process if there is none; return at once."""
+        self._core.start()
 
-    def submit(self, job: Job, on_event: OnEvent, on_end: OnEnd) -> _Handle:
-        """Run a job; return at once."""
-        handle = _Handle(on_event, on_end)
-        self._workers.submit(job, handle)
-        return handle
+    def submit(self, job: Job, on_event: OnEvent, on_end: OnEnd) -> ProcessHandle:
+        """Run a job; return at once.
+
+        Arguments are taken as they are now, but for large arrays: those stay here, and the job reads them as they are then.
+        """
+        return self._core.submit(job, on_event, on_end)
 
     def close(self) -> None:
-        """Cancel all jobs and end the worker."""
-        self._workers.close()
+        """Cancel all jobs and end the process; return at once."""
+        self._finalizer()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker; None where there is none."""
+        return self._core.pid
 
 
-class _Handle:
-    """A job that was submitted."""
+class ProcessHandle:
+    """A job in a worker process."""
 
-    def __init__(self, on_event: OnEvent, on_end: OnEnd) -> None:
-        self._on_event, self._on_end = on_event, on_end
-        self._lock = threading.Lock()
-        self.references = References()
-        self.cancelled = False
-        self._worker: _Worker | None = None
-        self._number = -1
-        self._done = False
-        self._finished: list[Any] = []
+    def __init__(self, core: _Core, record: _Record) -> None:
+        self._core, self._record = core, record
+
+    def cancel(self) -> None:
+        """Ask the job to end; it does at its next event. Events may still come until it has ended."""
+        self._core.cancel(self._record)
 
     @property
     def done(self) -> bool:
-        """Whether its end was told."""
-        return self._done
-
-    def cancel(self) -> None:
-        """Ask the job to end; it does at its next event."""
-        self.cancelled = True
-        if self._worker is not None and not self._done:
-            self._worker.cancel(self._number)
-
-    def given_to(self, worker: _Worker, number: int) -> None:
-        self._worker, self._number = worker, number
-        self._finished = [
-            inbox.connect(partial(worker.tell, number, place, self.references))
-            for place, inbox in enumerate(self.references.inboxes)
-        ]
-
-    def event(self, event: Any) -> None:
-        if not self._done:
-            heard(self._on_event, event)
-
-    def end(self, cancelled: bool) -> None:
-        with self._lock:
-            if self._done:
-                return
-            self._done = True
-        for disconnect in self._finished:
-            disconnect()
-        self.references = References()  # lets go of the arrays
-        heard(self._on_end, cancelled)
+        """Whether it has ended."""
+        return self._record.ended
 
 
-class _Workers:
-    """The worker that there is, and the next one."""
+class _Record:
+    """A job and where it stands."""
 
-    def __init__(self, idle_seconds: float) -> None:
-        self._idle_seconds = idle_seconds
-        self._lock = threading.Lock()
-        self._worker: _Worker | None = None
+    def __init__(self, number: int, on_event: OnEvent, on_end: OnEnd) -> None:
+        self.number, self.on_event, self.on_end = number, on_event, on_end
+        self.session: Session | None = None
+        self.shelf = Shelf(self._say)
+        self.cancelled_at: float | None = None
+        self.has_result = self.has_failed = self.ended = False
+
+    def _say(self, inbox: int, parcel: Parcel) -> None:
+        if self.session is not None:
+            self.session.post(("told", self.number, inbox), parcel)
+
+    def tell(self, event: Any) -> None:
+        if not self.has_failed:  # a fault is the last event
+            self.has_failed = isinstance(event, Failed)
+            heard(self.on_event, event)
+
+
+class _Core:
+    """What the threads know: the jobs and the session that they run in."""
+
+    def __init__(self, idle_seconds: float, cancel_seconds: float, cancel_seconds_beside: float) -> None:
+        self._idle_seconds, self._patience, self._patience_beside = idle_seconds, cancel_seconds, cancel_seconds_beside
+        self._lock = threading.RLock()
+        self._numbers = itertools.count()
+        self._records: dict[int, _Record] = {}
+        self._session: Session | None = None
+        self._stuck: Session | None = None
         self._closed = False
+        self._idle: threading.Timer | None = None
 
-    def current(self) -> _Worker:
-        """Return a worker that takes jobs; start one if there is none."""
+    @property
+    def pid(self) -> int | None:
+        session = self._session
+        return None if session is None else session.pid
+
+    def start(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._ready()
+                self._wait_for_work()
+
+    def submit(self, job: Job, on_event: OnEvent, on_end: OnEnd) -> ProcessHandle:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the engine is closed; make a new one")
-            if self._worker is None or self._worker.over:
-                self._worker = _Worker(self._idle_seconds)
-            return self._worker
-
-    def submit(self, job: Job, handle: _Handle) -> None:
+            record = _Record(next(self._numbers), on_event, on_end)
         try:
-            packed = pack(job, handle.references)
-        except Exception as error:  # noqa: BLE001 - arguments are anybody's; told as a fault of the job, in a thread as ever
-            fault = describe(error)
-            threading.Thread(target=_refuse, args=(handle, fault), name="resformer-engine", daemon=True).start()
-            return
-        while not self.current().take(packed, handle):  # it has just ended: the next one
-            pass
+            parcel = record.shelf.pack((job.function, job.args, dict(job.kwargs)))
+        except Exception as error:  # what cannot be pickled raises what it likes
+            _logger.debug("a job could not be sent", exc_info=True)
+            threading.Thread(target=self._refuse, args=(record, describe(error)), name="resformer-refuse", daemon=True).start()
+            return ProcessHandle(self, record)
+        with self._lock:
+            self._work_came()
+            record.session = self._ready()
+            self._records[record.number] = record
+            record.session.post(("run", record.number), parcel)
+            record.shelf.connect()
+        return ProcessHandle(self, record)
+
+    def cancel(self, record: _Record) -> None:
+        with self._lock:
+            if record.ended or record.session is None or record.cancelled_at is not None:
+                return
+            record.cancelled_at = time.monotonic()
+            record.session.post(("cancel", record.number))
+        self._look_later(record)
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            worker = self._worker
-        if worker is not None:
-            worker.close()
+            self._work_came()
+            session, self._session = self._session, None
+        if session is not None:
+            session.end()
 
-
-def _refuse(handle: _Handle, fault: Fault) -> None:
-    handle.event(Failed(fault))
-    handle.end(False)
-
-
-class _Worker:
-    """One worker process, from its start to its end."""
-
-    def __init__(self, idle_seconds: float) -> None:
-        self._idle_seconds = idle_seconds
-        self._lock = threading.Lock()
-        self._jobs: dict[int, _Handle] = {}
-        self._started = 0
-        self._waiting: queue.SimpleQueue[tuple[tuple[Any, ...], Packed | None] | None] = queue.SimpleQueue()
-        self._asked: queue.SimpleQueue[tuple[int, int, int, Any] | None] = queue.SimpleQueue()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._channel: Channel | None = None
-        self._stderr: deque[str] = deque(maxlen=_LINES)
-        self._closing = False
-        self._fault: Fault | None = None  # why it was killed, where that is known here
-        self._timer: threading.Timer | None = None
-        self.over = False
-        """Whether it takes no more jobs."""
-        threading.Thread(target=self._live, name="resformer-engine", daemon=True).start()
-
-    # ----------------------------------------------------------------------------------------------------- from outside
-    def take(self, packed: Packed, handle: _Handle) -> bool:
-        """Take a job; return False where it cannot any more."""
+    # ------------------------------------------------------------------------------------- called by threads of the session
+    def on_message(self, session: Session, head: Head, parcel: Parcel) -> None:
+        what, number, fact = head
         with self._lock:
-            if self.over:
-                return False
-            number, self._started = self._started, self._started + 1
-            self._jobs[number] = handle
-            self._rest(False)
-            self._waiting.put((("run", number), packed))
-        handle.given_to(self, number)
-        if handle.cancelled:
-            self.cancel(number)
-        return True
-
-    def cancel(self, number: int) -> None:
-        """Ask a job to end, and see to it."""
-        self._waiting.put((("cancel", number), None))
-        self._later(GRACE, self._insist, number)
-
-    def tell(self, number: int, inbox: int, references: References, value: Any) -> None:
-        """Send something to a mailbox of a job."""
-        with contextlib.suppress(Exception):  # what cannot be sent is not heard; the job goes on
-            self._waiting.put((("tell", number, inbox), pack(value, references)))
-
-    def close(self) -> None:
-        """End the process: asked first, then killed."""
-        with self._lock:
-            self._closing = self.over = True
-            process, channel = self._process, self._channel
-            self._rest(False)
-        if process is None:
-            return  # the thread that starts it sees that it is not wanted
-        if channel is not None:
-            threading.Thread(target=_ask_to_close, args=(channel,), name="resformer-engine", daemon=True).start()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_CLOSING)
-                return
-        process.kill()
-
-    # ------------------------------------------------------------------------------------------------------- its threads
-    def _live(self) -> None:
-        """Start the process, hear it out, and tell its end."""
-        fault: Fault | None = None
-        try:
-            self._start()
-        except Exception as error:  # noqa: BLE001 - told to whoever waits for the worker
-            fault = start_fault(error)
-        if self._channel is not None:
-            for target in (self._send, self._serve):
-                threading.Thread(target=target, name="resformer-engine", daemon=True).start()
-            with contextlib.suppress(EOFError, OSError):
-                while True:
-                    self._hear(*self._channel.receive())
-        self._end(fault)
-
-    def _start(self) -> None:
-        flags = 0
-        if sys.platform == "win32":
-            flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "napari_resformer.engine.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            creationflags=flags, start_new_session=sys.platform != "win32",  # Ctrl-C in a terminal is for napari
-            env=os.environ | {"PYTHONPATH": _python_path()},
-        )  # fmt: skip
-        with self._lock:
-            self._process = process
-            if self._closing:
-                process.kill()
-        threading.Thread(target=self._drain, args=(process,), name="resformer-engine", daemon=True).start()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        key = secrets.token_bytes(32)
-        hello = {"authkey": key.hex(), "path": [path for path in sys.path if path]}
-        with contextlib.suppress(OSError):  # it has died already, which its stdout tells as well
-            process.stdin.write(json.dumps(hello).encode() + b"\n")
-            process.stdin.flush()
-        line = process.stdout.readline()
-        if not line:
+            record = self._records.get(number)
+        if record is None:
             return
-        self._channel = Channel(Client(json.loads(line)["address"], authkey=key))
-        with self._lock:
-            self._rest(not self._jobs)
-
-    def _drain(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stderr is not None
-        with process.stderr:
-            for line in process.stderr:
-                self._stderr.append(line.decode(errors="replace").rstrip())
-                _log.debug("worker: %s", self._stderr[-1])
-
-    def _send(self) -> None:
-        assert self._channel is not None
-        with contextlib.suppress(OSError):
-            while (message := self._waiting.get()) is not None:
-                self._channel.send(*message)
-
-    def _serve(self) -> None:
-        """Read regions of the jobs' arrays; one at a time, since an array of somebody's may not bear more."""
-        assert self._channel is not None
-        with contextlib.suppress(OSError):
-            while (asked := self._asked.get()) is not None:
-                job, number, array, key = asked
-                try:
-                    packed, said = pack(region(self._jobs[job].references.arrays[array], key)), ""
-                except Exception as error:  # noqa: BLE001 - the array is somebody's; the job is told
-                    packed, said = None, f"the image could not be read: {type(error).__name__}: {error}"
-                self._channel.send(("region", number, said), packed)
-                del packed
-
-    def _hear(self, message: tuple[Any, ...], packed: Packed | None) -> None:
-        kind, *rest = message
-        if kind == "read":
-            self._asked.put(tuple(rest))  # type: ignore[arg-type]
-        elif kind == "event" and packed is not None:
-            handle = self._jobs.get(rest[0])
-            if handle is not None:
-                arrays = handle.references.arrays
-                try:
-                    event = unpack(packed, lambda reference: arrays[reference[1]])
-                except Exception as error:  # noqa: BLE001 - an event of a job's own
-                    event = Failed(describe(error))
-                handle.event(event)
-        elif kind == "end":
-            with self._lock:
-                handle = self._jobs.pop(rest[0], None)
-                self._rest(not self._jobs)
-            if handle is not None:
-                handle.end(bool(rest[1]))
-
-    def _end(self, fault: Fault | None) -> None:
-        """Tell all jobs that the process is gone."""
-        with self._lock:
-            self.over = True
-            self._rest(False)
-            jobs, self._jobs = self._jobs, {}
-        self._waiting.put(None)
-        self._asked.put(None)
-        if self._process is not None:
-            code = _exit_code(self._process)
-            fault = fault or self._fault or crash_fault(code, said=tuple(self._stderr), starting=self._channel is None)
-        if self._channel is not None:
-            self._channel.close()
-        for handle in jobs.values():
-            if not handle.cancelled and not self._closing:
-                handle.event(Failed(fault or crash_fault(None, starting=True)))
-            handle.end(handle.cancelled or self._closing)
-
-    # --------------------------------------------------------------------------------------------------------- its timers
-    def _insist(self, number: int) -> None:
-        """Kill the process where a cancelled job did not end; later, if others run beside it."""
-        with self._lock:
-            if number not in self._jobs:
-                return
-            others = any(not handle.cancelled for handle in self._jobs.values())
-        if others:
-            self._later(GRACE_BESIDE_OTHERS - GRACE, self._kill_for, number)
+        if what == "ended":
+            self._end(record, cancelled=fact)
+            return
+        try:
+            event = record.shelf.unpack(parcel)
+        except Exception as error:
+            _logger.debug("an event of a job could not be read", exc_info=True)
+            session.post(("cancel", number))
+            event = Failed(describe(error))
         else:
-            self._kill_for(number)
+            record.has_result |= fact
+        record.tell(event)
 
-    def _kill_for(self, number: int) -> None:
+    def on_question(self, session: Session, head: Head) -> tuple[Any, Parcel] | None:  # noqa: ARG002 - numbers are ours
+        _, number, _, array, place = head
         with self._lock:
-            if number in self._jobs and self._process is not None:
-                self._fault = stopped_fault()
-                self._process.kill()
+            record = self._records.get(number)
+        if record is None or record.cancelled_at is not None:
+            return None
+        return record.shelf.region(array, place)
 
-    def _rest(self, idle: bool) -> None:
-        """Begin to count idle time, or stop; within the lock."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._later(self._idle_seconds, self._tire) if idle and not self.over else None
-
-    def _tire(self) -> None:
+    def on_gone(self, session: Session, fault: Fault) -> None:
         with self._lock:
-            if self._jobs or self.over:
+            if self._session is session:
+                self._session = None
+                self._work_came()
+            left = [record for record in self._records.values() if record.session is session]
+            if self._stuck is session:
+                fault, self._stuck = stopped_fault(), None
+        for record in left:
+            cancelled = (self._closed or record.cancelled_at is not None) and not record.has_result
+            if not cancelled and not record.has_result:
+                record.tell(Failed(fault))
+            self._end(record, cancelled=cancelled)
+
+    # ---------------------------------------------------------------------------------------------------------------- inside
+    def _ready(self) -> Session:
+        if self._session is None or not self._session.usable:  # it may have died unasked a moment ago
+            self._session = Session(self)
+        return self._session
+
+    def _end(self, record: _Record, *, cancelled: bool) -> None:
+        with self._lock:
+            if record.ended:
                 return
-            self.over = True
-        self.close()
+            record.ended = True
+            self._records.pop(record.number, None)
+            self._wait_for_work()
+        record.shelf.clear()
+        heard(record.on_end, cancelled and not record.has_failed)
 
-    def _later(self, seconds: float, function: Any, *arguments: Any) -> threading.Timer:
-        timer = threading.Timer(seconds, function, arguments)
-        timer.daemon = True
-        timer.name = "resformer-engine"
-        timer.start()
-        return timer
+    def _refuse(self, record: _Record, fault: Fault) -> None:
+        record.tell(Failed(fault))
+        self._end(record, cancelled=False)
 
+    def _work_came(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
 
-def _python_path() -> str:
-    """Return where the worker finds this package, before it is told the whole path: it may have been put there at run time."""
-    home = Path(napari_resformer.__file__).parents[1]
-    return os.pathsep.join([str(home), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
+    def _wait_for_work(self) -> None:
+        self._work_came()
+        if self._session is not None and not self._records:
+            self._idle = later(self._idle_seconds, self._rest, self._session)
 
+    def _rest(self, session: Session) -> None:
+        with self._lock:
+            if self._session is not session or self._records:
+                return
+            self._session = None  # the next job does not wait for the end of this one
+        session.end()
 
-def _ask_to_close(channel: Channel) -> None:
-    with contextlib.suppress(OSError):
-        channel.send(("close",))
+    def _look_later(self, record: _Record) -> None:
+        later(_LOOK, self._look, record)
 
-
-def _exit_code(process: subprocess.Popen[bytes]) -> int | None:
-    """Return how a process ended whose connection did."""
-    try:
-        process.wait(2)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            with contextlib.suppress(OSError):
-                stream.close()
-    return process.returncode
+    def _look(self, record: _Record) -> None:
+        """Kill a process whose job does not end."""
+        with self._lock:
+            session = record.session
+            if record.ended or session is None or record.cancelled_at is None:
+                return
+            waited = time.monotonic() - record.cancelled_at
+            mine = (other for other in self._records.values() if other.session is session)
+            beside = any(other.cancelled_at is None for other in mine)
+            stuck = waited >= (self._patience_beside if beside else self._patience)
+            if stuck:
+                self._stuck = session
+                if self._session is session:
+                    self._session = None
+        if stuck:
+            session.kill()
+        else:
+            self._look_later(record)

@@ -10,7 +10,7 @@ from typing import Any
 from napari_resformer.engine.faults import Failed, describe
 
 _SHORTEST_PAUSE = 0.05  # seconds between two progress events; all other events are told
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Unheard(BaseException):
@@ -52,8 +52,8 @@ def run(start: Callable[[], Iterator[Any]], stopped: Callable[[], bool], tell: C
                 finished |= last
     except Unheard:
         raise
-    except BaseException as error:  # noqa: BLE001 - every fault of a job is told
-        _log.debug("the job failed", exc_info=True)
+    except BaseException as error:  # every fault of a job is told
+        _logger.debug("the job failed", exc_info=True)
         if stopped():  # also an error of being stopped; nobody waits for it
             return not finished
         tell(Failed(describe(error)), False)
@@ -70,14 +70,14 @@ class _Pace:
     def __init__(self) -> None:
         from napari_resformer.events import Progress, StepDone
 
-        self._thinned = (Progress, StepDone)
+        self._progress, self._step = Progress, StepDone
         self._last = -_SHORTEST_PAUSE
 
     def passes_over(self, event: Any) -> bool:
-        if not isinstance(event, self._thinned):
+        if not isinstance(event, (self._progress, self._step)):
             return False
         now = time.monotonic()
-        done, total = (event.done, event.total) if isinstance(event, self._thinned[0]) else (event.step, event.steps)
+        done, total = (event.step, event.steps) if isinstance(event, self._step) else (event.done, event.total)
         if done < total and now - self._last < _SHORTEST_PAUSE:
             return True
         self._last = now
@@ -90,5 +90,5 @@ def _close(job: Any) -> None:
         return
     try:
         close()
-    except BaseException:  # noqa: BLE001 - the job is over, and there is nobody left to tell
-        _log.exception("a job failed while it was closed")
+    except BaseException:  # the job is over, and there is nobody left to tell
+        _logger.exception("a job failed while it was closed")

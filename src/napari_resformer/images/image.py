@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_resformer.images.axes import LOOP_AXES, check_axes, guess_axes
 from napari_resformer.images.lazy import Window
+from napari_resformer.images.place import Place
 
 MIN_PLANE_SIDE = 8
 """Pixels; nothing smaller can show an object and its surroundings."""
@@ -49,6 +50,11 @@ class Image:
         Which entry of the pyramid ``data`` is.
     start : tuple of int
         Where ``data`` begin on each axis of the level, where they are a part of it; empty for the whole.
+    places : tuple of Place
+        Where each level of the pyramid lies (of an image without one: where it lies), in the file's own units; empty where
+        the file does not say.
+    notes : tuple of str
+        What the user should know of the file: what else it holds, what was damaged and ignored, what its values mean.
 
     Raises
     ------
@@ -76,6 +82,8 @@ class Image:
     pyramid: tuple[Any, ...] = ()
     level: int = 0
     start: tuple[int, ...] = ()
+    places: tuple[Place, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_dtype(self.data.dtype, self.name)
@@ -122,6 +130,15 @@ class Image:
             for axis, size in zip(self.axes, self.data.shape, strict=True)
         )
         return replace(self, data=Window(self.data, slices), start=tuple(part.start for part in slices))
+
+    @property
+    def mask_place(self) -> Place | None:
+        """Where a mask of this image lies, an axis of ``mask_axes``; None where the file does not say."""
+        if len(self.places) <= self.level:
+            return None
+        place = self.places[self.level]
+        here = place.part(self.start) if self.start else place
+        return here.take([number for number, axis in enumerate(self.axes) if axis != "C"])
 
     def size(self, axis: str) -> int:
         """Return the length of an axis; 1 where the image does not have it."""
@@ -208,7 +225,14 @@ class Plane:
         image = self.image
         place: dict[str, int | slice] = dict(zip(image.loop_axes, self.index, strict=True))
         place |= {"Y": rows, "X": columns, "C": slice(None)}
-        part = np.asarray(image.data[tuple(place[axis] for axis in image.axes)])
+        try:
+            part = np.asarray(image.data[tuple(place[axis] for axis in image.axes)])
+        except (ValueError, TypeError, OSError, MemoryError):
+            raise
+        except Exception as error:  # decoders raise errors of their own, zlib's for instance
+            raise ValueError(
+                f"the pixels of {self.where} are damaged ({str(error) or type(error).__name__}); copy the file again"
+            ) from error
         kept = [axis for axis in image.axes if axis in "CYX"]
         if "C" not in kept:
             part, kept = part[np.newaxis], ["C", *kept]
@@ -227,8 +251,12 @@ def from_array(
     z_step: float | None = None,
     pyramid: Sequence[Any] = (),
     needed_channels: int = 0,
+    places: tuple[Place, ...] = (),
+    notes: tuple[str, ...] = (),
 ) -> Image:
     """Name the axes of an array.
+
+    The masked pixels of a numpy masked array become NaN.
 
     Parameters
     ----------
@@ -236,7 +264,7 @@ def from_array(
         numpy, dask or zarr array; a nested list is refused, since its dtype would be a guess.
     axes : str, optional
         One letter a dimension; concluded from the shape where only one answer is possible.
-    name, pixel_size, channel_names, z_step, pyramid
+    name, pixel_size, channel_names, z_step, pyramid, places, notes
         As in :class:`Image`.
     rgb : bool, optional
         Whether the last axis holds colour; None where unknown.
@@ -251,6 +279,8 @@ def from_array(
     if not all(hasattr(array, attribute) for attribute in ("shape", "dtype", "__getitem__")):
         raise TypeError(f"{name} was given as {type(array).__name__}; give a numpy, dask or zarr array")
     check_dtype(array.dtype, name)
+    if isinstance(array, np.ma.MaskedArray):
+        array, notes = _unmasked(array, notes)
     if axes is None:
         if prod(array.shape) == 0:
             raise ValueError(f"{name} is empty: its shape is {tuple(array.shape)}; give an image with pixels")
@@ -261,7 +291,16 @@ def from_array(
     levels = tuple(pyramid) if len(pyramid) > 1 else ()
     if any(len(level.shape) != len(axes) for level in levels):
         raise ValueError(f"the levels of {name} differ in their number of dimensions; give levels of one image")
-    return Image(array, axes, name, pixel_size, channel_names, rgb, z_step, levels)
+    return Image(array, axes, name, pixel_size, channel_names, rgb, z_step, levels, places=places, notes=notes)
+
+
+def _unmasked(array: Any, notes: tuple[str, ...]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return a masked array with NaN where it is masked, and the notes with one of it."""
+    share = float(np.ma.getmaskarray(array).mean())
+    if not share:
+        return np.asarray(array.data), notes
+    floats = array.astype(np.promote_types(array.dtype, np.float32)).filled(np.nan)
+    return floats, (*notes, f"{share:.1%} of the pixels are masked; they are taken as NaN")
 
 
 def _checked(size: Any, name: str) -> PixelSize:
@@ -269,9 +308,10 @@ def _checked(size: Any, name: str) -> PixelSize:
     try:
         y, x = map(float, size)
     except (TypeError, ValueError):
-        raise ValueError(f"{name}: pixel size {size!r} is none; give a number of micrometres, or two, in Y and X") from None
+        raise ValueError(f"{name}: invalid pixel size {size!r}; give height and width in micrometres") from None
     if not (np.isfinite([y, x]).all() and min(y, x) > 0):
-        raise ValueError(f"{name}: pixel size {(y, x)} must be positive, in micrometres")
+        given = f"{y:g}" if y == x else f"{y:g} × {x:g}"
+        raise ValueError(f"{name}: invalid pixel size {given}; it must be positive, in micrometres")
     return y, x
 
 

@@ -14,8 +14,19 @@ from napari_resformer.network.config import ResFormerConfig
 if TYPE_CHECKING:
     from napari_resformer.network.inference import PreparedNetwork, for_inference
     from napari_resformer.network.resformer import ClassHead, ResFormer, ResFormerOutput, TileOutput
+    from napari_resformer.network.trunk import load_trunk, start_from_trunk
 
-__all__ = ["ClassHead", "PreparedNetwork", "ResFormer", "ResFormerConfig", "ResFormerOutput", "TileOutput", "for_inference"]
+__all__ = [
+    "ClassHead",
+    "PreparedNetwork",
+    "ResFormer",
+    "ResFormerConfig",
+    "ResFormerOutput",
+    "TileOutput",
+    "for_inference",
+    "load_trunk",
+    "start_from_trunk",
+]
 
 _LAZY = {
     "ClassHead": "napari_resformer.network.resformer",
@@ -24,6 +35,8 @@ _LAZY = {
     "ResFormerOutput": "napari_resformer.network.resformer",
     "TileOutput": "napari_resformer.network.resformer",
     "for_inference": "napari_resformer.network.inference",
+    "load_trunk": "napari_resformer.network.trunk",
+    "start_from_trunk": "napari_resformer.network.trunk",
 }
 
 

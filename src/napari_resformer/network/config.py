@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Count = Annotated[int, Field(ge=0, le=4096)]
 Positive = Annotated[int, Field(ge=1, le=4096)]
 Levels = Field(min_length=2, max_length=6)
-PresetName = Literal["tiny", "small", "paper"]
+PresetName = Literal["tiny", "pretrained", "small", "paper"]
+TrunkName = Literal["efficientnet-lite0", "resnet34"]
 
-PRESETS: tuple[PresetName, ...] = ("tiny", "small", "paper")
+PRESETS: tuple[PresetName, ...] = ("tiny", "pretrained", "small", "paper")
 
 MIN_SIDE = 32
 """Pixels; what is smaller is padded before the network sees it."""
@@ -20,6 +21,27 @@ BACKGROUND = -1.0
 """The darkest that a normalised plane holds; small and resized planes are padded with it."""
 MEDIUM = 0.0
 """The middle of what a normalised plane holds."""
+
+
+class Stage(NamedTuple):
+    """Inverted residual blocks of one kind; the first takes the map to ``width`` channels.
+
+    Parameters
+    ----------
+    kernel : int
+        Side of the depthwise convolution, odd.
+    expansion : int
+        Channels inside a block over those that it is given.
+    width : int
+        Channels that each block returns.
+    repeats : int
+        Number of blocks.
+    """
+
+    kernel: Annotated[int, Field(ge=1, le=15)]
+    expansion: Annotated[int, Field(ge=1, le=16)]
+    width: Positive
+    repeats: Annotated[int, Field(ge=1, le=64)]
 
 
 class ResFormerConfig(BaseModel):
@@ -39,8 +61,16 @@ class ResFormerConfig(BaseModel):
     design_size : int
         Side, in pixels, of the planes or crops that the dilation rates are meant for. A rate that is not smaller
         than the side of its level's map would read nothing but padding, and is refused.
+    trunk : {"efficientnet-lite0", "resnet34"}, optional
+        The pretrained weights that the convolution branch starts from, see :func:`~napari_resformer.network.load_trunk`;
+        None to start at random.
+    block : {"residual", "inverted"}
+        Convolution branch of the ResFormer block: basic residual blocks (ResNet), or inverted residual blocks with ReLU6
+        (EfficientNet-Lite), which are made of ``stages``.
+    stages : tuple of tuple of Stage
+        Inverted residual blocks of each level; empty for basic residual blocks.
     widths, depths : tuple of int
-        Channels and residual blocks of each level.
+        Channels and convolution blocks of each level.
     heads, windows : tuple of int
         Attention heads, and side of the attention window in cells, of each level. Window 0 leaves the
         transformer out of that level.
@@ -49,6 +79,8 @@ class ResFormerConfig(BaseModel):
         ``attention(conv(x) + embed(x))``.
     stem_kernel : int
         Side of the stem's convolution, odd.
+    stem_width : int
+        Channels of the stem; 0 for those of the first level.
     stem_pool : bool
         True halves the plane by a 3x3 max-pool after a stride-1 convolution (paper); False by the
         convolution's own stride, which costs a quarter.
@@ -56,13 +88,23 @@ class ResFormerConfig(BaseModel):
         Kernel sides of the embedding of the image into tokens, even.
     mlp_ratio : int
         Hidden width of the transformer's MLP over its input width.
+    token_widths : tuple of int
+        Channels of the transformer at each level; empty for those of the level's map. Tokens of another width are projected
+        to that of the map.
+    zero_start : bool
+        Whether transformer and feature enhancement start as nothing, so that a pretrained convolution branch gives at
+        the first step just what it was trained to give. The tokens' last projection starts at zero; the enhanced map is
+        the map itself, plus branches that start at zero, times a spatial gate that starts at 1.
     channel_gate : bool
         The ECA gate after each embedding. It pools over the whole map, hence makes tiles disagree with the
         whole plane.
     dfe_rates : tuple of tuple of int
-        Dilation rates of the feature enhancement's branches, for each level.
+        Dilation rates of the feature enhancement's branches, for each level; a level without any has a plain skip.
     dfe_reduction : int
         Each branch of the feature enhancement has ``width // dfe_reduction`` channels.
+    dfe_separable : bool
+        Whether the dilated branches are depthwise convolutions of the 1x1 branch, at a fraction of the cost, rather than full
+        convolutions of the map.
     head_levels : tuple of int
         Levels that the class head reads.
     head_hidden : int
@@ -88,18 +130,25 @@ class ResFormerConfig(BaseModel):
     image_classes: Count = 0
     design_size: Annotated[int, Field(ge=32, le=8192)] = 128
 
+    trunk: TrunkName | None = None
+    block: Literal["residual", "inverted"] = "residual"
+    stages: tuple[tuple[Stage, ...], ...] = ()
     widths: Annotated[tuple[Positive, ...], Levels] = (16, 32, 96, 192)
     depths: tuple[Annotated[int, Field(ge=1, le=64)], ...] = (1, 1, 1, 1)
     heads: tuple[Positive, ...] = (1, 2, 4, 6)
     windows: tuple[Annotated[int, Field(ge=0, le=64)], ...] = (0, 0, 8, 8)
     fusion: Literal["parallel", "sequential"] = "parallel"
     stem_kernel: Annotated[int, Field(ge=1, le=15)] = 5
+    stem_width: Count = 0
     stem_pool: bool = False
     embed_kernels: tuple[Annotated[int, Field(ge=2, le=64)], ...] = (2, 4, 8, 16)
     mlp_ratio: Annotated[int, Field(ge=1, le=16)] = 2
+    token_widths: tuple[Positive, ...] = ()
+    zero_start: bool = False
     channel_gate: bool = False
     dfe_rates: tuple[tuple[Positive, ...], ...] = ((1, 2, 4),) * 4
     dfe_reduction: Positive = 4
+    dfe_separable: bool = False
     head_levels: tuple[Count, ...] = (0, 1, 2, 3)
     head_hidden: Positive = 64
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
@@ -117,28 +166,53 @@ class ResFormerConfig(BaseModel):
         for name in ("depths", "heads", "windows", "dfe_rates"):
             if len(getattr(self, name)) != levels:
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries; widths has {levels} levels")
+        if self.token_widths and len(self.token_widths) != levels:
+            raise ValueError(f"token_widths has {len(self.token_widths)} entries; give none, or one for each of {levels} levels")
+        if self.fusion == "sequential" and self.token_widths not in ((), self.widths):
+            raise ValueError("sequential fusion adds tokens and map before the transformer; leave token_widths out")
+        self._check_stages()
         if self.stem_kernel % 2 == 0:
             raise ValueError(f"stem_kernel is {self.stem_kernel}; give an odd number")
         if not self.embed_kernels or any(kernel % 2 for kernel in self.embed_kernels):
             raise ValueError(f"embed_kernels are {self.embed_kernels}; give even numbers, so that each halves the map")
         if not self.head_levels or max(self.head_levels) >= levels:
             raise ValueError(f"head_levels are {self.head_levels}; give levels from 0 to {levels - 1}")
-        for level, (width, heads, window, rates) in enumerate(
-            zip(self.widths, self.heads, self.windows, self.dfe_rates, strict=True)
-        ):
-            side = self.design_size // self.strides[level]
-            if width % heads:
-                raise ValueError(f"level {level}: {heads} heads do not divide {width} channels")
-            if window % 2:
-                raise ValueError(f"level {level}: window {window} is odd, half of it is the shift; give an even number")
-            if width < self.dfe_reduction:
-                raise ValueError(f"level {level}: dfe_reduction {self.dfe_reduction} leaves no channel of {width}")
-            if self.dfe and max(rates, default=0) >= side:
-                raise ValueError(
-                    f"level {level}: dilation rate {max(rates)} reaches only padding on a {side}x{side} map "
-                    f"(design_size {self.design_size}); give a smaller rate or a larger design_size"
-                )
+        for level in range(levels):
+            self._check_level(level)
         return self
+
+    def _check_level(self, level: int) -> None:
+        width, window, rates = self.widths[level], self.windows[level], self.dfe_rates[level]
+        tokens = self.token_widths[level] if self.token_widths else width
+        side = self.design_size // self.strides[level]
+        if tokens % self.heads[level]:
+            raise ValueError(f"level {level}: {self.heads[level]} heads do not divide {tokens} channels")
+        if window % 2:
+            raise ValueError(f"level {level}: window {window} is odd, half of it is the shift; give an even number")
+        if width < self.dfe_reduction:
+            raise ValueError(f"level {level}: dfe_reduction {self.dfe_reduction} leaves no channel of {width}")
+        if self.dfe and max(rates, default=0) >= side:
+            raise ValueError(
+                f"level {level}: dilation rate {max(rates)} reaches only padding on a {side}x{side} map "
+                f"(design_size {self.design_size}); give a smaller rate or a larger design_size"
+            )
+
+    def _check_stages(self) -> None:
+        if self.block == "residual":
+            if self.stages:
+                raise ValueError("stages describe inverted residual blocks; give block='inverted', or leave them out")
+            return
+        if len(self.stages) != len(self.widths):
+            raise ValueError(f"stages has {len(self.stages)} entries; inverted residual blocks need one for each level")
+        for level, stages in enumerate(self.stages):
+            depth, width = sum(stage.repeats for stage in stages), stages[-1].width if stages else 0
+            if (depth, width) != (self.depths[level], self.widths[level]):
+                raise ValueError(
+                    f"level {level}: the stages make {depth} blocks and {width} channels, depths and widths say "
+                    f"{self.depths[level]} and {self.widths[level]}; make them agree"
+                )
+            if even := [stage.kernel for stage in stages if stage.kernel % 2 == 0]:
+                raise ValueError(f"level {level}: a stage has kernel {even[0]}; give an odd number")
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -175,8 +249,10 @@ class ResFormerConfig(BaseModel):
 
         Parameters
         ----------
-        name : {"tiny", "small", "paper"}
-            ``tiny`` is fast on a CPU, ``small`` is its deeper and wider sibling, ``paper`` has the authors' widths and depths.
+        name : {"tiny", "pretrained", "small", "paper"}
+            ``tiny`` is small and fast on a CPU; ``pretrained`` has the convolutions of EfficientNet-Lite0, for which weights
+            learned on ImageNet are part of the package; ``small`` is tiny's deeper and wider sibling; ``paper`` has the
+            authors' widths and depths.
         in_channels, mask_classes, image_classes : int
             As in the class.
         **changes
@@ -199,6 +275,32 @@ class ResFormerConfig(BaseModel):
 
 _PRESETS: dict[str, dict[str, object]] = {
     "tiny": {},
+    # arXiv 1905.11946; no squeeze-excite and ReLU6, as in the Lite variants. What is added to the trunk is sized to cost a
+    # fifth of its time: narrow tokens, depthwise feature enhancement, and none at stride 2, where its rates reach 8 px only.
+    # Both windows span 128 px: as much as a crop shows in training, and as a tile's halo in prediction.
+    "pretrained": {
+        "trunk": "efficientnet-lite0",
+        "block": "inverted",
+        "stages": (
+            (Stage(3, 1, 16, 1),),
+            (Stage(3, 6, 24, 2),),
+            (Stage(5, 6, 40, 2),),
+            (Stage(3, 6, 80, 3), Stage(5, 6, 112, 3)),
+            (Stage(5, 6, 192, 4), Stage(3, 6, 320, 1)),
+        ),
+        "widths": (16, 24, 40, 112, 320),
+        "depths": (1, 2, 2, 6, 5),
+        "heads": (1, 1, 1, 2, 4),
+        "windows": (0, 0, 0, 8, 4),
+        "token_widths": (16, 24, 40, 64, 128),
+        "stem_kernel": 3,
+        "stem_width": 32,
+        "zero_start": True,
+        "dfe_rates": ((), (1, 2, 4), (1, 2, 4), (1, 2, 4), (1, 2)),
+        "dfe_reduction": 2,
+        "dfe_separable": True,
+        "head_levels": (0, 1, 2, 3, 4),
+    },
     "small": {
         "widths": (48, 96, 192, 320),
         "depths": (2, 2, 3, 2),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from napari_resformer.network.layers import ConvNorm
+from napari_resformer.network.layers import NormedConv
 from napari_resformer.network.resformer import ResFormer
 
 
@@ -31,7 +31,7 @@ def for_inference(network: ResFormer, device: torch.device | str = "cpu") -> Res
         Differs from the given network by rounding only.
     """
     copied = copy.deepcopy(network).eval().requires_grad_(False)
-    for block in [module for module in copied.modules() if isinstance(module, ConvNorm)]:
+    for block in [module for module in copied.modules() if isinstance(module, NormedConv)]:
         conv, norm = block[0], block[1]
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             block[0] = fuse_conv_bn_eval(conv, norm)

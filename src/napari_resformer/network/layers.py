@@ -39,8 +39,12 @@ def norm_layer(config: ResFormerConfig, channels: int) -> nn.Module:
     return _NORMS[config.norm](channels)
 
 
-class ConvNorm(nn.Sequential):
-    """Convolution without bias, norm, and ReLU unless ``activate`` is False; keeps or divides the map's size."""
+class NormedConv(nn.Sequential):
+    """A convolution without bias, its norm, and at most an activation; a batch norm can be folded into the convolution."""
+
+
+class ConvNorm(NormedConv):
+    """Convolution, norm, and ReLU unless ``activate`` is False; keeps or divides the map's size."""
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class ConvNorm(nn.Sequential):
         *,
         stride: int = 1,
         dilation: int = 1,
+        groups: int = 1,
         activate: bool = True,
     ) -> None:
         conv = nn.Conv2d(
@@ -60,10 +65,55 @@ class ConvNorm(nn.Sequential):
             stride=stride,
             padding=dilation * (kernel - 1) // 2,
             dilation=dilation,
+            groups=groups,
             bias=False,
         )
         norm = norm_layer(config, out_channels)
         super().__init__(conv, norm, *([nn.ReLU(inplace=True)] if activate else []))
+
+
+class PaddedConv(nn.Conv2d):
+    """Convolution that pads as TensorFlow does: where the padding of a strided one is odd, there is more of it after the map.
+
+    Weights that were trained so answer something else with equal padding: each strided convolution would read half a cell
+    of its output too far to the left and the top. The map's sides are multiples of the stride.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int, groups: int) -> None:
+        around = kernel - stride
+        super().__init__(in_channels, out_channels, kernel, stride=stride, padding=around // 2, groups=groups, bias=False)
+        self.before, self.uneven = around // 2, around % 2 == 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.uneven:
+            return super().forward(x)
+        if self.groups == 1:
+            return super().forward(functional.pad(x, (0, 1, 0, 1)))
+        # The map is large and the kernel small: a kernel with a row and a column of zeros in front does the same.
+        return functional.conv2d(
+            x, functional.pad(self.weight, (1, 0, 1, 0)), self.bias, self.stride, self.before + 1, self.dilation, self.groups
+        )
+
+
+class MobileConvNorm(NormedConv):
+    """The same as in EfficientNet-Lite: its padding, its constants of batch norm, and ReLU6."""
+
+    def __init__(
+        self,
+        config: ResFormerConfig,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        activate: bool = True,
+    ) -> None:
+        norm = norm_layer(config, out_channels)
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.eps, norm.momentum = 1e-3, 0.01
+        conv = PaddedConv(in_channels, out_channels, kernel, stride=stride, groups=groups)
+        super().__init__(conv, norm, *([nn.ReLU6(inplace=True)] if activate else []))
 
 
 class DropPath(nn.Module):
@@ -93,15 +143,19 @@ class ChannelGate(nn.Module):
 
 
 class SpatialGate(nn.Module):
-    """Weigh the cells of a map by a 7x7 convolution over its channel mean and maximum."""
+    """Weigh the cells of a map by a 7x7 convolution over its channel mean and maximum.
 
-    def __init__(self, kernel: int = 7) -> None:
+    The weights lie between 0 and ``most``.
+    """
+
+    def __init__(self, kernel: int = 7, *, most: float = 1.0) -> None:
         super().__init__()
+        self.most = most
         self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         summary = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)  # (B, 2, H, W)
-        return x * torch.sigmoid(self.conv(summary))
+        return x * (self.most * torch.sigmoid(self.conv(summary)))
 
 
 class WindowAttention(nn.Module):
@@ -139,15 +193,14 @@ class WindowAttention(nn.Module):
         side, tokens = self.window, self.window**2
         top, left = ((start + self.shift) % side for start in origin)
         bottom, right = -(top + height) % side, -(left + width) % side
-        x = functional.pad(x, (0, 0, left, right, top, bottom))
-        rows, columns = x.shape[1] // side, x.shape[2] // side
+        # The linear layers see the map alone: where windows stick out, a zero token gives just the bias.
+        qkv = functional.pad(functional.linear(x, self.qkv.weight), (0, 0, left, right, top, bottom)) + self.qkv.bias
+        rows, columns = qkv.shape[1] // side, qkv.shape[2] // side
 
-        x = x.view(batch, rows, side, columns, side, channels).transpose(2, 3)  # (B, rows, columns, side, side, C)
-        qkv = self.qkv(x.reshape(-1, tokens, channels))  # (B * rows * columns, T, 3C)
-        q, k, v = qkv.view(-1, tokens, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
+        qkv = qkv.view(batch, rows, side, columns, side, 3 * channels).transpose(2, 3)  # (B, rows, columns, side, side, 3C)
+        q, k, v = qkv.reshape(-1, tokens, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
         x = functional.scaled_dot_product_attention(q, k, v, attn_mask=self._bias(q.dtype))  # (windows, heads, T, C/heads)
-        x = self.project(x.transpose(1, 2).reshape(-1, tokens, channels))
 
-        x = x.view(batch, rows, columns, side, side, channels).transpose(2, 3)
+        x = x.transpose(1, 2).reshape(batch, rows, columns, side, side, channels).transpose(2, 3)
         x = x.reshape(batch, rows * side, columns * side, channels)
-        return x[:, top : top + height, left : left + width]
+        return self.project(x[:, top : top + height, left : left + width])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional
 
 from napari_resformer.network.blocks import DilatedFeatureEnhancement, ResFormerBlock
 from napari_resformer.network.config import MIN_SIDE, ResFormerConfig
-from napari_resformer.network.layers import ConvNorm, WindowAttention, norm_layer
+from napari_resformer.network.layers import ConvNorm, MobileConvNorm, WindowAttention, norm_layer
 
 
 class ResFormerOutput(NamedTuple):
@@ -39,8 +40,14 @@ class Encoder(nn.Module):
     def __init__(self, config: ResFormerConfig) -> None:
         super().__init__()
         self.strides = config.strides
-        stem_stride = 1 if config.stem_pool else 2
-        self.stem = ConvNorm(config, config.in_channels, config.widths[0], config.stem_kernel, stride=stem_stride)
+        convolution = MobileConvNorm if config.block == "inverted" else ConvNorm
+        self.stem = convolution(
+            config,
+            config.in_channels,
+            config.stem_width or config.widths[0],
+            config.stem_kernel,
+            stride=1 if config.stem_pool else 2,
+        )
         self.pool = nn.MaxPool2d(3, stride=2, padding=1) if config.stem_pool else nn.Identity()
         levels = len(config.widths)
         rates = [config.drop_path * layer / (2 * levels - 1) for layer in range(2 * levels)]
@@ -53,6 +60,13 @@ class Encoder(nn.Module):
             )
             for level in range(levels)
         )
+
+    def trunk_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters of stem and convolution branch."""
+        yield from self.stem.parameters()
+        for level in self.levels:
+            assert isinstance(level, ResFormerBlock)
+            yield from level.conv.parameters()
 
     def forward(self, x: Tensor, origin: tuple[int, int]) -> list[Tensor]:
         maps = []
@@ -95,7 +109,6 @@ class ClassHead(nn.Module):
     def __init__(self, config: ResFormerConfig) -> None:
         super().__init__()
         self.read_levels = config.read_levels
-        self.strides = [config.strides[level] for level in self.read_levels]
         widths = [config.widths[level] for level in self.read_levels]
         self.norms = nn.ModuleList(norm_layer(config, width) for width in widths)
         # Without image classes there is nothing to learn; the logits are then (B, 0).
@@ -121,9 +134,12 @@ class ClassHead(nn.Module):
             (B, 1, H, W), 1 for each pixel that counts, 0 for halo and padding. A cell counts by the share of its
             pixels that do.
         """
+        shares = [owned]
+        for _ in maps:
+            shares.append(functional.avg_pool2d(shares[-1], 2))  # (B, 1, H / stride, W / stride)
         sums, cells = [], []
-        for level, stride, norm in zip(self.read_levels, self.strides, self.norms, strict=True):
-            share = functional.avg_pool2d(owned, stride)  # (B, 1, H / stride, W / stride)
+        for level, norm in zip(self.read_levels, self.norms, strict=True):
+            share = shares[level + 1]
             features = functional.relu(norm(maps[level]))
             sums.append((features * share).sum((2, 3), dtype=torch.float32))
             cells.append(share.sum((2, 3), dtype=torch.float32).expand_as(sums[-1]))
@@ -160,7 +176,8 @@ class ResFormer(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.enhance = nn.ModuleList(
-            DilatedFeatureEnhancement(config, level) if config.dfe else nn.Identity() for level in range(len(config.widths))
+            DilatedFeatureEnhancement(config, level) if config.dfe and rates else nn.Identity()
+            for level, rates in enumerate(config.dfe_rates)
         )
         self.decoder = Decoder(config)
         self.head = ClassHead(config)
@@ -219,6 +236,14 @@ class ResFormer(nn.Module):
         logits: Tensor = self.head(features)
         return logits
 
+    def trunk_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield what ``config.trunk`` gives weights to: stem and convolution branch of the encoder; nothing without a trunk.
+
+        Training gives these a lower learning rate than the parts that start at random.
+        """
+        if self.config.trunk:
+            yield from self.encoder.trunk_parameters()
+
     def _check(self, x: Tensor, origin: tuple[int, int]) -> None:
         if x.ndim != 4 or x.shape[1] != self.config.in_channels:
             raise ValueError(
@@ -245,3 +270,7 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
     elif isinstance(module, WindowAttention):
         nn.init.trunc_normal_(module.position_bias, std=0.02)
+    elif isinstance(module, ResFormerBlock | DilatedFeatureEnhancement) and module.zero_start:  # after what they are made of
+        last = [module.project] if isinstance(module, ResFormerBlock) else [module.project, module.gate.conv]
+        for parameter in (parameter for layer in last if layer is not None for parameter in layer.parameters()):
+            nn.init.zeros_(parameter)

@@ -32,6 +32,7 @@ LARGE_MASK = 2**26
 _QUICK_SAMPLE = 250_000
 _BATCH_PIXELS = 2**18  # on a CPU, where larger passes gain nothing
 _MOST_TILES = 16  # a pass
+_FAR_BEYOND = 4  # times the range from black to white; a nucleus alone in a dark image lies there, and so do hot pixels
 
 
 @dataclass(frozen=True)
@@ -128,13 +129,13 @@ class Plan:
         if self.resizes:
             passes = f"each resized to {self.card.input_size} px" if self.planes > 1 else f"resized to {self.card.input_size} px"
         elif self.tiles_per_plane == 1:
-            passes = "in one piece"
+            passes = "in one pass"
         else:
             passes = f"in {self.tiles_per_plane} tiles of {self.tile} px"
         return (
             f"Axes {self.image.axes}: {planes} {width} × {height} px{level}, {passes}",
             f"Channels: {self.channels.text}",
-            f"Device: {self.device.name}, as {self.device.reason}",
+            f"Device: {self.device.name} ({self.device.reason})",
             f"Memory: about {_size(self.memory)}",
             *self.notes,
         )
@@ -190,21 +191,25 @@ def make_plan(
     first = 0
     if (scaling := statistics) is None:
         scaling, first = _first_statistics(card, image, rule, grid)
-    notes = []
+    notes = list(image.notes)
     if first:
-        notes.append(f"The first {first} plane(s) have no finite pixel; planes without any are taken as background")
+        notes.append(f"The first {first} plane(s) have no finite pixel; such planes become background")
     if scaling.nonfinite > 0:
-        notes.append(f"{scaling.nonfinite:.1%} of the pixels are NaN or infinite; they are taken as background")
-    if (scaling.high <= scaling.low).all():
-        notes.append("The image is constant; there is nothing to find in it")
+        notes.append(f"{scaling.nonfinite:.1%} of the pixels are NaN or infinite; they become background")
+    if scaling.constant:
+        what = "The image" if prod(image.loop_shape) == 1 else "The first plane"
+        notes.append(f"{what} is constant: every pixel has the same value")
+    if scaling.clipped > _FAR_BEYOND:
+        notes.append(
+            f"A few pixels are up to {scaling.clipped:.0f} times brighter or darker than the rest and are clipped; if "
+            "they are what you are looking for, crop the image around them"
+        )
     if not resize:
         notes.append(_pixel_size_note(card, image, grid, zoom))
     if choice:
         notes.append(choice)
     if prod(image.plane_shape if resize else grid.target) > SAMPLE_PIXELS:
-        notes.append(
-            f"Brightness statistics are taken from about {SAMPLE_PIXELS // 1_000_000} million pixels spread over each plane"
-        )
+        notes.append(f"Brightness is measured on about {SAMPLE_PIXELS // 1_000_000} million pixels spread over each plane")
     free = free_memory(where.name)
     side = ceil((tile or DEFAULT_TILE) / stride) * stride
     while tile is None and not resize and free is not None and side > LEAST_TILE and _pass_memory(card, grid, side) > free / 2:
@@ -257,16 +262,16 @@ def _level(card: Card, image: Image, zoom: float | None) -> tuple[Image, str]:
         return image, ""
     count = len(image.pyramid)
     if card.input_mode == "resize":
-        return image, f"Pyramid of {count} levels: the full resolution is used"
+        return image, f"Pyramid of {count} levels: full resolution is used"
     if zoom is not None:
-        return image, f"Pyramid of {count} levels: the full resolution is used, since a zoom was given"
+        return image, f"Pyramid of {count} levels: full resolution is used because a zoom is set"
     chosen = suitable_level(image, card.pixel_size)
     if card.pixel_size is None or image.pixel_size is None:
         return (
             chosen,
-            f"Pyramid of {count} levels: the full resolution is used, since the pixel size of model or image is unknown",
+            f"Pyramid of {count} levels: full resolution is used because the pixel size of the model or the image is not known",
         )
-    return chosen, f"Pyramid of {count} levels: level {chosen.level} is the coarsest that is as fine as the model needs"
+    return chosen, f"Pyramid of {count} levels: level {chosen.level} is the coarsest that is fine enough for this model"
 
 
 def _first_statistics(card: Card, image: Image, rule: ChannelRule, grid: Grid) -> tuple[Scaling, int]:
@@ -285,20 +290,20 @@ def _first_statistics(card: Card, image: Image, rule: ChannelRule, grid: Grid) -
 def _pixel_size_note(card: Card, image: Image, grid: Grid, zoom: float | None) -> str:
     if zoom is not None:
         height, width = grid.target
-        return f"Zoom {zoom:g}: the network sees planes of {width} × {height} px; the mask has the pixels of the image"
+        return f"Zoom {zoom:g}: the network sees {width} × {height} px; the mask has the size of the image"
     if card.pixel_size is None:
         return (
-            "Pixel size: the model does not state one; objects should be about as large, in pixels, as in its training images, "
-            "else set the zoom"
+            "Pixel size: not used by this model. If objects are much larger or smaller, in pixels, than in its training images, "
+            "set the zoom"
         )
     if image.pixel_size is None:
-        return f"Pixel size: unknown, taken to be the model's {card.pixel_size:g} µm"
+        return f"Pixel size: not given for this image; the model's {card.pixel_size:g} µm is assumed"
     if grid.same:
-        return f"Pixel size: {micrometres(image.pixel_size)}, as the model was trained at ({card.pixel_size:g} µm)"
+        return f"Pixel size: {micrometres(image.pixel_size)}, the same as in training ({card.pixel_size:g} µm)"
     height, width = grid.target
     return (
-        f"Pixel size: {micrometres(image.pixel_size)} is brought to the model's {card.pixel_size:g} µm, "
-        f"{width} × {height} px a plane; the mask has the pixels of the image"
+        f"Pixel size: {micrometres(image.pixel_size)} is resampled to the model's {card.pixel_size:g} µm "
+        f"({width} × {height} px); the mask has the size of the image"
     )
 
 

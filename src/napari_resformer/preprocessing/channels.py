@@ -84,26 +84,34 @@ def match_channels(image: Image, wanted: Sequence[str], chosen: Sequence[int | s
             return ChannelRule(
                 take * need,
                 "gray to colour",
-                f"{_name(image, take[0])} is given as red, green and blue alike",
+                f"{_name(image, take[0])}, copied to RGB",
             )
         raise ValueError(
             f"{len(take)} channels were chosen ({', '.join(map(str, chosen))}); the model needs {need} "
             f"({', '.join(wanted)}): choose {need}{' or 1' if colour_model else ''} of the {have} in {image.name}"
         )
     if image.rgb and have in (3, 4) and need == 3:
-        text = "red, green, blue" + ("; the alpha channel is left out" if have == 4 else "")
+        text = "red, green, blue" + ("; alpha is ignored" if have == 4 else "")
         return ChannelRule((0, 1, 2), "as is", text)
     if image.rgb and have in (3, 4) and need == 1:
-        return ChannelRule((0, 1, 2), "colour to gray", "colour is given as its luminance")
+        return ChannelRule((0, 1, 2), "colour to gray", "RGB, converted to grayscale (luminance)")
     if have == need:
-        take = tuple(range(need))
+        take = _by_name(image, wanted) or tuple(range(need))
         return ChannelRule(take, "as is", _pairs(image, take, wanted))
     if have == 1 and colour_model:
-        return ChannelRule((0,) * need, "gray to colour", "gray is given as red, green and blue alike")
+        return ChannelRule((0,) * need, "gray to colour", "grayscale, copied to RGB")
     raise ValueError(
         f"{image.name} has {have} channel{'s' if have != 1 else ''}, the model needs {need} ({', '.join(wanted)}); "
         f"choose {need}{' or 1' if colour_model else ''} of them by number or name, or check the axes {image.axes}"
     )
+
+
+def _by_name(image: Image, wanted: Sequence[str]) -> tuple[int, ...] | None:
+    """Return the channels that have the wanted names, whatever their order; None where names do not tell."""
+    names, ours = ([name.casefold().strip() for name in side] for side in (image.channel_names, wanted))
+    if len(set(names)) < len(names) or sorted(names) != sorted(ours):
+        return None
+    return tuple(names.index(name) for name in ours)
 
 
 def _channel_number(image: Image, channel: int | str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,17 @@ from napari_resformer.events import Finished, Progress
 from napari_resformer.images.image import Plane
 from napari_resformer.io.atomic import atomic_write
 from napari_resformer.io.write import write_tiff
-from napari_resformer.samples.folder import IMAGES, LABELS, MASKS, files_by_stem, read_labels
+from napari_resformer.samples.folder import IMAGES, LABELS, MASKS
+from napari_resformer.samples.listing import list_files
+from napari_resformer.samples.matching import match_files, match_rows
+from napari_resformer.samples.names import ImageNames, looks_like_mask, path_stem, stem_of
 from napari_resformer.samples.sample import SampleSet
+from napari_resformer.samples.table import COLUMNS, find_table, read_table
 
-_COLUMNS = ("filename", "class", "group", "fold")
+_LONGEST = 150
+"""Bytes of a file stem; all file systems take 255 for a name, and endings are added."""
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
+"""Names that Windows keeps for devices, with any ending."""
 
 
 def save_folder(samples: SampleSet, path: str | Path, *, overwrite: bool = False) -> Iterator[Progress | Finished[Path]]:
@@ -55,7 +63,7 @@ def save_folder(samples: SampleSet, path: str | Path, *, overwrite: bool = False
     taken = [part for part in (path / IMAGES, path / MASKS, path / LABELS) if part.exists()]
     if taken and not overwrite:
         raise FileExistsError(f"{path} is a data folder already ({taken[0].name} is there); choose another or allow to update it")
-    rows = _earlier_rows(path)
+    rows, masks = _earlier(path)
     annotated = 0
     stems = _stems(samples)
     for number, (sample, stem) in enumerate(zip(samples.samples, stems, strict=True), start=1):
@@ -64,6 +72,8 @@ def save_folder(samples: SampleSet, path: str | Path, *, overwrite: bool = False
             annotated += 1
             image = _write_image(sample.plane(), path / IMAGES, stem)
             _write_mask(mask, path / MASKS, stem)
+            if (earlier := masks.get(stem)) is not None and earlier.stem != stem:
+                earlier.unlink(missing_ok=True)  # a mask by another name, which the new one replaces
             rows[stem] = {
                 "filename": image.name,
                 "class": sample.image_class or "",
@@ -77,28 +87,47 @@ def save_folder(samples: SampleSet, path: str | Path, *, overwrite: bool = False
     yield Finished(path)
 
 
-def _earlier_rows(path: Path) -> dict[str, dict[str, str]]:
-    """Return the lines of the folder as it is; images without a line get one, since their group is their own."""
-    images = files_by_stem(path / IMAGES) if (path / IMAGES).is_dir() else {}
-    known = read_labels(path / LABELS, images) if (path / LABELS).exists() else {}
-    return {stem: {"filename": image.name, "group": stem} | known.get(stem, {}) for stem, image in images.items()}
+def _earlier(path: Path) -> tuple[dict[str, dict[str, str]], dict[str, Path]]:
+    """Return lines and masks of the folder as it is, by file stem; images without a line get one, whose group is their own."""
+    files = list_files(path / IMAGES).files if (path / IMAGES).is_dir() else {}
+    if not files:
+        return {}, {}
+    images = ImageNames(tuple(files))
+    table, _ = find_table(path)
+    known = match_rows(read_table(table), table, images).by_image if table is not None else {}
+    listed = list_files(path / MASKS).files if (path / MASKS).is_dir() else {}
+    masks = match_files(listed, images, what="mask", place="masks/").by_image
+    rows = {path_stem(name): {"group": path_stem(name)} | known.get(name, {}) | {"filename": name} for name in files}
+    return rows, {path_stem(name): mask for name, mask in masks.items()}
 
 
 def _stems(samples: SampleSet) -> list[str]:
     """Return a file stem a sample: its name as far as every file system takes it, made unique."""
     taken: set[str] = set()
     stems = []
-    for sample in samples.samples:
-        base = Path(sample.name).stem if isinstance(sample.image, Path) else sample.name
-        base = re.sub(r'[\x00-\x1f<>:"/\\|?*]+', "_", base).strip(" .") or "image"
-        base = base[:120]
+    names = [
+        portable(stem_of(sample.name) if isinstance(sample.image, Path) and sample.stack is None else sample.name)
+        for sample in samples.samples
+    ]
+    for base in names:
+        if looks_like_mask(base) and any(other != base and other in base for other in names):
+            base += "-image"  # beside the other such a name says that it is its mask
         stem, number = base, 1
-        while stem.casefold() in taken:
+        while stem_of(f"{stem}.tif").casefold() in taken:
             number += 1
             stem = f"{base}-{number}"
-        taken.add(stem.casefold())
+        taken.add(stem_of(f"{stem}.tif").casefold())
         stems.append(stem)
     return stems
+
+
+def portable(name: str) -> str:
+    """Return a name that every file system takes for a file, as like as can be; it may be one that is taken already."""
+    kept = "".join("_" if unicodedata.category(letter) in ("Cc", "Cs", "Cf", "Zl", "Zp") else letter for letter in name)
+    kept = re.sub(r'[<>:"/\\|?*]+', "_", unicodedata.normalize("NFC", kept))
+    kept = kept.encode()[:_LONGEST].decode(errors="ignore").strip(" .")
+    kept = f"_{kept}" if _DEVICES.match(kept) else kept
+    return kept or "image"
 
 
 def _write_image(plane: Plane, folder: Path, stem: str) -> Path:
@@ -132,10 +161,10 @@ def _remove_others(folder: Path, kept: Path) -> None:
 
 
 def _write_rows(rows: dict[str, dict[str, str]], path: Path) -> None:
-    others = sorted({key for row in rows.values() for key in row if key and key not in _COLUMNS})
+    others = sorted({key for row in rows.values() for key in row if key and key not in COLUMNS})
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*_COLUMNS, *others], restval="", lineterminator="\n", extrasaction="ignore")
+    writer = csv.DictWriter(text, [*COLUMNS, *others], restval="", lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows.values())
     with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
+        file.write(text.getvalue().encode(errors="backslashreplace"))  # names of files may be no Unicode

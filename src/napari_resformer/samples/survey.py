@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_resformer.events import Finished, Progress
 from napari_resformer.images.image import PixelSize, Plane
+from napari_resformer.metrics import IGNORE
+from napari_resformer.samples.content import UNKNOWN, Content, checksum, content_of, sampled
 from napari_resformer.samples.sample import Sample, SampleSet
-
-HASH_SIDE = 16
-"""Cells on a side of a fingerprint: a plane is shrunk to so many gray cells, each above or below its median."""
-
-_HASH_PIXELS = 1024
-_COUNTED_DIRECTLY = 1 << 16
-_FEW_CELLS = HASH_SIDE**2 // 8
-_ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1)  # bits set in each byte
+from napari_resformer.samples.stored import count_values
+from napari_resformer.samples.words import gathered
 
 
 @dataclass(frozen=True)
@@ -44,10 +38,18 @@ class SampleFacts:
         Type of its pixels.
     pixel_size : (float, float), optional
         Micrometres in Y and X, when known.
+    channel_names : tuple of str
+        Names of the channels, where the file says them.
     mask_values : mapping of int to int, optional
-        Pixels of each label value, background left out; None where there is no mask.
-    fingerprint : bytes
-        Perceptual hash of the plane; see :func:`fingerprint`.
+        Pixels of each label value, background and ignored pixels left out; None where there is no mask.
+    ignored : int
+        Pixels of the mask that say nothing.
+    content : Content
+        What tells the plane from others.
+    mask_checksum : str
+        Of the label values; empty where there is no mask.
+    notes : tuple of str
+        What the image file says of itself that the user should know.
     """
 
     name: str
@@ -57,8 +59,17 @@ class SampleFacts:
     colour: bool = False
     dtype: str = ""
     pixel_size: PixelSize | None = None
+    channel_names: tuple[str, ...] = ()
     mask_values: Mapping[int, int] | None = None
-    fingerprint: bytes = b""
+    ignored: int = 0
+    content: Content = UNKNOWN
+    mask_checksum: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def annotated_pixels(self) -> int:
+        """Pixels of the mask that count: background or a class; 0 where there is no mask."""
+        return 0 if self.mask_values is None else self.shape[0] * self.shape[1] - self.ignored
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,11 @@ class Survey:
         return Survey(tuple(known[sample.name] for sample in samples))
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the image files say of themselves, each note once, with the names of the samples that it is of."""
+        return gathered({fact.name: fact.notes for fact in self.facts})
+
+    @property
     def masks(self) -> int:
         """How many samples have a mask."""
         return sum(fact.mask_values is not None for fact in self.facts)
@@ -85,14 +101,25 @@ class Survey:
 
     @property
     def painted(self) -> float:
-        """Share of the pixels of all masks that are not background, 0 to 1."""
-        pixels = sum(fact.shape[0] * fact.shape[1] for fact in self.facts if fact.mask_values is not None)
+        """Share of the pixels of all masks that are not background, 0 to 1; ignored ones do not count."""
+        pixels = sum(fact.annotated_pixels for fact in self.facts)
         return sum(sum((fact.mask_values or {}).values()) for fact in self.facts) / pixels if pixels else 0.0
 
     @property
     def channels(self) -> tuple[int, ...]:
         """Channel counts that occur."""
         return tuple(sorted({fact.channels for fact in self.facts}))
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels, where all planes have the same ones, in whatever order; that of the first counts."""
+        names = [fact.channel_names for fact in self.facts]
+        if not names or any(
+            len(set(map(str.casefold, one))) < fact.channels for one, fact in zip(names, self.facts, strict=True)
+        ):
+            return ()
+        same = {tuple(sorted(map(str.casefold, one))) for one in names}
+        return tuple(name.strip() for name in names[0]) if len(same) == 1 and all(map(str.strip, names[0])) else ()
 
     @property
     def colour(self) -> bool:
@@ -111,7 +138,7 @@ def iter_survey(samples: SampleSet) -> Iterator[Progress | Finished[Survey]]:
     facts = []
     for sample in samples.samples:
         facts.append(look_at(sample))
-        yield Progress(len(facts), len(samples.samples), "image checked")
+        yield Progress(len(facts), len(samples.samples), "checking image")
     yield Finished(Survey(tuple(facts)))
 
 
@@ -123,18 +150,20 @@ def look_at(sample: Sample) -> SampleFacts:
             return SampleFacts(sample.name)  # of a long stack few planes are annotated; the others need not be read
         plane = sample.plane()
         if mask is not None and mask.shape != plane.shape:
+            turned = mask.shape == plane.shape[::-1]
+            remedy = "one of them lies on its side: turn it" if turned else "save the mask at the size of the image"
             raise ValueError(
                 f"{sample.name}: its mask is {mask.shape[0]}x{mask.shape[1]} pixels, the image {plane.shape[0]}x"
-                f"{plane.shape[1]}; they must be equal"
+                f"{plane.shape[1]}; they must be equal: {remedy}"
             )
-        if mask is not None and mask.dtype.kind == "i" and int(mask.min()) < 0:
-            raise ValueError(f"the mask of {sample.name} holds negative values; label values start at 0, the background")
         if not _has_pixels(plane):
             raise ValueError(f"{sample.name} has no finite pixel; mend the image, or leave it out")
-        print_ = fingerprint(plane)
+        content = content_of(plane)
     except (ValueError, TypeError, OSError) as error:
         text = str(error)
         return SampleFacts(sample.name, fault=text if sample.name in text else f"{sample.name}: {text}")
+    values = None if mask is None else count_values(mask)
+    ignored = values.pop(IGNORE, 0) if values and mask is not None and mask.dtype == np.uint8 else 0
     return SampleFacts(
         sample.name,
         shape=plane.shape,
@@ -142,56 +171,17 @@ def look_at(sample: Sample) -> SampleFacts:
         colour=plane.image.rgb,
         dtype=np.dtype(plane.image.data.dtype).name,
         pixel_size=plane.image.pixel_size,
-        mask_values=None if mask is None else _count(mask),
-        fingerprint=print_,
+        channel_names=plane.image.channel_names,
+        mask_values=None if values is None else {value: count for value, count in values.items() if value},
+        ignored=ignored,
+        content=content,
+        mask_checksum="" if mask is None else checksum(mask),
+        notes=tuple(plane.image.notes),
     )
-
-
-def fingerprint(plane: Plane) -> bytes:
-    """Return the perceptual hash of a plane: ``HASH_SIDE`` x ``HASH_SIDE`` gray cells, one bit each for above the median.
-
-    It bears rescaling, other brightness and contrast, and compression. It is empty for a plane that is nearly the same all
-    over, or whose cells are: such planes resemble each other without being duplicates.
-    """
-    step = max(max(plane.shape) // _HASH_PIXELS, 1)
-    gray = plane.read(slice(None, None, step), slice(None, None, step))[:3].astype(np.float32).mean(axis=0)
-    gray = np.nan_to_num(gray, copy=False, posinf=0, neginf=0)
-    cells = np.stack([part.mean(axis=0) for part in np.array_split(gray, HASH_SIDE)])
-    cells = np.stack([part.mean(axis=1) for part in np.array_split(cells, HASH_SIDE, axis=1)], axis=1)
-    bits = cells > np.median(cells)
-    if np.ptp(cells) < 1e-3 * max(float(np.abs(cells).max()), 1e-12) or not bits.sum() >= _FEW_CELLS:
-        return b""
-    return np.packbits(bits).tobytes()
 
 
 def _has_pixels(plane: Plane) -> bool:
     """Return whether some pixel is finite in all channels; integers always are."""
     if np.dtype(plane.image.data.dtype).kind != "f":
         return True
-    some, everything = slice(None, None, max(max(plane.shape) // _HASH_PIXELS, 1)), slice(None)
-    return any(np.isfinite(plane.read(part, part)).all(axis=0).any() for part in (some, everything))
-
-
-def near_duplicates(
-    one: Sequence[SampleFacts], other: Sequence[SampleFacts], *, bits: int = HASH_SIDE**2 // 50
-) -> list[tuple[str, str]]:
-    """Return pairs of names, one from each side, whose fingerprints differ in at most so many bits."""
-    left, right = ([fact for fact in side if fact.fingerprint] for side in (one, other))
-    if not left or not right:
-        return []
-    a, b = (np.frombuffer(b"".join(fact.fingerprint for fact in side), np.uint8).reshape(len(side), -1) for side in (left, right))
-    pairs = []
-    for fact, row in zip(left, a, strict=True):
-        distance = _ONES[b ^ row].sum(axis=1)
-        pairs += [(fact.name, right[place].name) for place in np.flatnonzero(distance <= bits)]
-    return pairs
-
-
-def _count(mask: NDArray[Any]) -> dict[int, int]:
-    if int(mask.max()) < _COUNTED_DIRECTLY:
-        counts = np.bincount(mask.ravel())  # without sorting the pixels
-        values = np.flatnonzero(counts)
-        counts = counts[values]
-    else:
-        values, counts = np.unique(mask, return_counts=True)
-    return {int(value): int(count) for value, count in zip(values, counts, strict=True) if value}
+    return any(np.isfinite(pixels).all(axis=0).any() for pixels in (sampled(plane), plane.read()))

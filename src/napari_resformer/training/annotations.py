@@ -8,18 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from napari_resformer.events import Progress
+from napari_resformer.events import Finished, Progress
 from napari_resformer.images.image import Image
 from napari_resformer.images.lazy import SparsePlanes
-from napari_resformer.samples.folder import read_folder
+from napari_resformer.samples.folder import iter_read_folder
 from napari_resformer.samples.pairs import LayerPair, samples_from_pairs
+from napari_resformer.samples.rules import MaskKind
 from napari_resformer.samples.sample import SampleSet
 
 Data = Path | tuple[LayerPair, ...]
 
 
 def make_samples(
-    data: Data, name: str, *, instance_labels: bool = False, copy: bool = False
+    data: Data,
+    name: str,
+    *,
+    instance_labels: bool = False,
+    mask_kind: MaskKind = "auto",
+    axes: str | None = None,
+    copy: bool = False,
 ) -> Generator[Progress, None, SampleSet]:
     """Make the samples of a session, and return them.
 
@@ -32,13 +39,15 @@ def make_samples(
         What to call the samples of layers.
     instance_labels : bool
         Whether each object has a label value of its own; then all objects are of one mask class.
+    mask_kind, axes
+        As in :func:`~napari_resformer.samples.folder.read_folder`; for data folders alone.
     copy : bool
         Whether to copy what is painted, plane by plane, so that painting on does not change the samples.
 
     Yields
     ------
     Progress
-        While layers are copied.
+        While masks are looked at or layers are copied.
 
     Raises
     ------
@@ -46,7 +55,7 @@ def make_samples(
         If labels do not fit their image, or the folder is not a data folder.
     """
     if isinstance(data, Path):
-        samples = read_folder(data)
+        return (yield from _read(data, "instances" if instance_labels else mask_kind, axes))
     else:
         pairs = []
         for number, pair in enumerate(data, start=1):
@@ -58,6 +67,14 @@ def make_samples(
     return samples.with_instance_labels() if instance_labels else samples
 
 
+def _read(folder: Path, mask_kind: MaskKind, axes: str | None) -> Generator[Progress, None, SampleSet]:
+    for event in iter_read_folder(folder, mask_kind=mask_kind, axes=axes):
+        if isinstance(event, Finished):
+            return event.result
+        yield event
+    raise AssertionError("a listing ends with its samples")
+
+
 def _copied(image: Image, labels: Any, number: int, total: int) -> Generator[Progress, None, Any]:
     """Copy what is painted; a blank plane takes no memory."""
     if tuple(labels.shape) != image.mask_shape:
@@ -66,7 +83,7 @@ def _copied(image: Image, labels: Any, number: int, total: int) -> Generator[Pro
     copy = SparsePlanes(image.mask_shape, tuple(sorted((axes.index("Y"), axes.index("X")))))  # type: ignore[arg-type]
     for index in image.plane_indices():
         copy.put(index, np.asarray(labels[image.mask_index(index, slice(None), slice(None))]))
-        yield Progress(number, total, "layer copied")
+        yield Progress(number, total, "copying layer")
     return copy
 
 

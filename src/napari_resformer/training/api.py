@@ -13,6 +13,7 @@ from napari_resformer.model.file import Model
 from napari_resformer.model.library import load_model
 from napari_resformer.network.config import PresetName
 from napari_resformer.samples.folder import read_folder
+from napari_resformer.samples.rules import MaskKind
 from napari_resformer.training.run_folder import RunFolder
 from napari_resformer.training.settings import TrainSettings, make_settings
 from napari_resformer.training.trainer import TrainEvent, train_samples
@@ -37,6 +38,8 @@ def train(
     freeze_encoder: bool | None = None,
     patience: int | None = None,
     instance_labels: bool = False,
+    mask_kind: MaskKind = "auto",
+    axes: str | None = None,
     device: str = "auto",
     run_folder: str | Path | None = None,
     resume: bool = False,
@@ -60,6 +63,10 @@ def train(
         when left out. Folds may be numbers.
     instance_labels : bool
         Whether each object has a label value of its own; then all objects are of one mask class.
+    mask_kind : {"auto", "classes", "instances", "binary"}
+        What the values of the masks stand for; "auto" decides by what they hold and says so.
+    axes : str, optional
+        Axes of the image files, for instance ``"CYX"``, where they do not say.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     run_folder : str or Path, optional
@@ -94,8 +101,8 @@ def train(
     for event in iter_train(
         data, settings=settings, name=name, start=start, preset=preset, epochs=epochs, batch_size=batch_size,
         crop_size=crop_size, mode=mode, lr=lr, seed=seed, folds=folds, val_folds=val_folds, mask_classes=mask_classes,
-        freeze_encoder=freeze_encoder, patience=patience, instance_labels=instance_labels, device=device,
-        run_folder=run_folder, resume=resume,
+        freeze_encoder=freeze_encoder, patience=patience, instance_labels=instance_labels,
+        mask_kind=mask_kind, axes=axes, device=device, run_folder=run_folder, resume=resume,
     ):  # fmt: skip
         if isinstance(event, Notice) and event.kind == "warning":
             warnings.warn(event.text, stacklevel=2)
@@ -123,6 +130,8 @@ def iter_train(
     freeze_encoder: bool | None = None,
     patience: int | None = None,
     instance_labels: bool = False,
+    mask_kind: MaskKind = "auto",
+    axes: str | None = None,
     device: str = "auto",
     run_folder: str | Path | None = None,
     resume: bool = False,
@@ -153,9 +162,7 @@ def iter_train(
         "freeze_encoder": freeze_encoder, "patience": patience,
     }  # fmt: skip
     chosen = _settings(settings, {key: value for key, value in given.items() if value is not None})
-    samples = read_folder(data)
-    if instance_labels:
-        samples = samples.with_instance_labels()
+    samples = read_folder(data, mask_kind="instances" if instance_labels else mask_kind, axes=axes)
     origin = start if isinstance(start, Model) or start is None else load_model(start)
     with tempfile.TemporaryDirectory(prefix="napari-resformer-") as temporary:
         folder = RunFolder(Path(run_folder or temporary))

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 from napari_resformer.events import Finished, Notice, Progress
 from napari_resformer.model.card import Card
+from napari_resformer.samples.content import HASH_SIDE
+from napari_resformer.samples.learned import learned_among, near_duplicates
 from napari_resformer.samples.sample import SampleSet
-from napari_resformer.samples.survey import HASH_SIDE, SampleFacts, Survey, iter_survey, near_duplicates
+from napari_resformer.samples.survey import SampleFacts, Survey, iter_survey
+from napari_resformer.samples.words import named
 from napari_resformer.training.loader import FEW_OF_A_CLASS
-from napari_resformer.training.plan import ALIKE, INSTANCES, TrainPlan, common_pixel_size, considered, learned_names, make_plan
+from napari_resformer.training.plan import ALIKE, INSTANCES, TrainPlan, common_pixel_size, considered, make_plan
 from napari_resformer.training.settings import TrainSettings
 from napari_resformer.training.words import counted, percent
 
@@ -86,12 +89,14 @@ def judge(samples: SampleSet, survey: Survey, settings: TrainSettings, *, start:
     """Put into words what a survey found."""
     faults = tuple(fact.fault for fact in survey.facts if fact.fault)
     if faults:
-        return Preflight(_pixels(survey.facts), samples.notes, faults, survey)
+        return Preflight((*samples.facts, *_pixels(survey.facts)), samples.notes, faults, survey)
     try:
         plan = make_plan(samples, survey, settings, name="model", start=start)
     except ValueError as error:
-        return Preflight((*_counts(samples, survey), *_pixels(survey.facts)), samples.notes, (str(error),), survey)
+        facts = (*samples.facts, *_counts(samples, survey), *_pixels(survey.facts))
+        return Preflight(facts, samples.notes, (str(error),), survey)
     facts = (
+        *samples.facts,
         *_counts(samples, survey),
         _split(plan),
         *_masks(plan),
@@ -101,10 +106,12 @@ def judge(samples: SampleSet, survey: Survey, settings: TrainSettings, *, start:
     )
     warnings = (
         *samples.notes,
+        *survey.notes,
         *_few(plan),
         *_badly_masked(plan),
         *_unbalanced(plan),
         *_sizes(plan, start),
+        *_channels(plan),
         *_leaks(plan),
         *_learned(plan, start),
         *_crossing(samples),
@@ -138,7 +145,7 @@ def _masks(plan: TrainPlan) -> Iterator[str]:
         yield f"{len(survey.mask_values)} label values, up to {max(survey.mask_values)}"
         return
     masked = [fact for fact in survey.facts if fact.mask_values is not None]
-    pixels = sum(fact.shape[0] * fact.shape[1] for fact in masked)
+    pixels = max(sum(fact.annotated_pixels for fact in masked), 1)
     for value, count in survey.mask_values.items():
         painted = sum((fact.mask_values or {}).get(value, 0) for fact in masked)
         name = plan.card.mask_classes[value - 1]
@@ -221,6 +228,13 @@ def _badly_masked(plan: TrainPlan) -> Iterator[str]:
         yield "all masks are empty: the model will call everything background"
     if len(survey.mask_values) > MANY_VALUES:
         yield f"the masks hold {len(survey.mask_values)} different values, as if each object had its own; {INSTANCES}"
+    top = max(survey.mask_values, default=0)
+    gaps = [value for value in range(1, top) if value not in survey.mask_values]
+    if gaps and plan.card.mask_classes[top - 1] == f"class {top}":
+        yield (
+            f"no mask holds the label value{'s' if len(gaps) > 1 else ''} {named(gaps)}, so the model gets mask classes that "
+            f"cannot be learned; renumber the values without gaps, or name all {top} classes (--mask-classes)"
+        )
     trained = plan.survey.of(plan.training.samples).mask_values
     for value in survey.mask_values:
         if value not in trained:
@@ -273,6 +287,17 @@ def _sizes(plan: TrainPlan, start: Card | None) -> Iterator[str]:
         )
 
 
+def _channels(plan: TrainPlan) -> Iterator[str]:
+    facts = _used(plan).facts
+    named_ones = {fact.channel_names: fact.name for fact in reversed(facts) if fact.channels > 1 and fact.channel_names}
+    if len(named_ones) > 1 and not _used(plan).channel_names and not plan.survey.colour:
+        (one, first), (other, second), *_ = reversed(named_ones.items())
+        yield (
+            f"the images name their channels differently ({', '.join(one)} in {first}, {', '.join(other)} in {second}), so "
+            "channels are taken by their place; check that each stain is always in the same place"
+        )
+
+
 def _leaks(plan: TrainPlan) -> Iterator[str]:
     ours, theirs = (plan.survey.of(part.samples).facts for part in (plan.training, plan.validation))
     if pairs := near_duplicates(ours, theirs):
@@ -285,8 +310,9 @@ def _leaks(plan: TrainPlan) -> Iterator[str]:
 
 
 def _learned(plan: TrainPlan, start: Card | None) -> Iterator[str]:
-    before = learned_names(start)
-    if start is not None and (known := [sample.name for sample in plan.validation.samples if sample.name in before]):
+    facts = plan.survey.of(plan.validation.samples).facts
+    known = learned_among(start, [(fact.name, fact.content) for fact in facts])
+    if start is not None and known:
         yield (
             f"{start.name} was trained on {len(known)} of the validation images, for instance {known[0]}, so the validation will "
             "look better than the model is; add images that are new to it, or keep one fold for validation only"

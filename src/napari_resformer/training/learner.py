@@ -14,7 +14,7 @@ from napari_resformer.concurrency import prefetch
 from napari_resformer.events import Progress
 from napari_resformer.model.card import Card
 from napari_resformer.model.file import Model, stored_weights
-from napari_resformer.network import PreparedNetwork, ResFormer
+from napari_resformer.network import PreparedNetwork, ResFormer, start_from_trunk
 from napari_resformer.training.checkpoint import LearnerState, State
 from napari_resformer.training.distributed import ProcessGroup
 from napari_resformer.training.loader import Batch, PlaneReader, epoch_batches, steps_per_epoch
@@ -53,6 +53,8 @@ class Learner:
         with torch.random.fork_rng([]):
             torch.manual_seed(settings.seed)
             network = ResFormer(plan.card.network)
+        if start is None and plan.card.network.trunk:
+            start_from_trunk(network)
         self.card = plan.card if start is None else _started(plan.card, start, start_from(start, plan.card, network))
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         frozen = freeze(network) if settings.freeze_encoder else ()

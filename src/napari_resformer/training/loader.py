@@ -32,7 +32,7 @@ class Batch:
     images : Tensor
         (B, C, size, size), -1 to 1, channels last.
     masks : Tensor
-        (B, size, size), int64; zeros where there is no mask.
+        (B, size, size), int64; zeros where there is no mask, :data:`~napari_resformer.metrics.IGNORE` where it says nothing.
     has_mask : Tensor
         (B,), bool.
     classes : Tensor

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from monai.losses import DiceCELoss
+from monai.losses import DiceLoss
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_resformer.events import TaskMetrics
-from napari_resformer.metrics import pooled_dice
+from napari_resformer.metrics import IGNORE, pooled_dice
 from napari_resformer.network import ResFormerOutput
 from napari_resformer.training.loader import FEW_OF_A_CLASS, UNKNOWN_CLASS, Batch
 
@@ -29,6 +29,8 @@ class LossParts(NamedTuple):
 
 class MultiTaskLoss(nn.Module):
     """Dice + cross-entropy of the mask, plus weighted cross-entropy of the image class.
+
+    Pixels that are :data:`~napari_resformer.metrics.IGNORE` in the mask are left out of both parts of its loss.
 
     Differs from the paper in the classification part: image classes exclude each other here and scores sum to 1, hence
     softmax cross-entropy and not the multi-label soft margin.
@@ -52,7 +54,7 @@ class MultiTaskLoss(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
         # Pooled over the batch: a crop without objects has no Dice of its own. With the background's Dice, since Dice of
         # the objects alone pulls to one side: a doubtful pixel raises it more as object than as background.
-        self.mask_loss = DiceCELoss(softmax=True, to_onehot_y=True, include_background=True, batch=True)
+        self.dice = DiceLoss(include_background=True, batch=True)
 
     def forward(self, output: ResFormerOutput, batch: Batch) -> LossParts:
         """Return the loss of a batch; a part to which nothing is annotated is 0."""
@@ -60,8 +62,7 @@ class MultiTaskLoss(nn.Module):
         nothing = output.mask_logits.sum() * 0 + output.class_logits.sum() * 0
         mask = nothing
         if batch.has_mask.any():
-            logits = output.mask_logits[batch.has_mask]
-            mask = self.mask_loss(logits, batch.masks[batch.has_mask].unsqueeze(1))
+            mask = self._mask_loss(output.mask_logits[batch.has_mask], batch.masks[batch.has_mask])
         image_class = nothing
         if output.class_logits.shape[1] and (batch.classes != UNKNOWN_CLASS).any():
             image_class = functional.cross_entropy(
@@ -72,6 +73,15 @@ class MultiTaskLoss(nn.Module):
                 label_smoothing=self.label_smoothing,
             )
         return LossParts(mask + self.class_loss_weight * image_class + nothing, mask, image_class)
+
+    def _mask_loss(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """Return Dice + cross-entropy over the pixels that say something; 0 where none does."""
+        counted = masks != IGNORE
+        some = counted[:, None].float()
+        truth = torch.zeros_like(logits, dtype=torch.float32).scatter_(1, masks.where(counted, 0)[:, None], some)
+        dice: Tensor = self.dice(logits.softmax(1) * some, truth)
+        cross_entropy = functional.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum")
+        return dice + cross_entropy / counted.sum().clamp_min(1)
 
 
 def class_weights(counts: list[int], balance: float) -> Tensor:
@@ -114,8 +124,10 @@ def tally_step(output: ResFormerOutput, batch: Batch, parts: LossParts) -> StepT
     overlap, right = None, 0
     if masked := bool(batch.has_mask.any()):
         bins = output.mask_logits.shape[1]
-        found = output.mask_logits[batch.has_mask].argmax(1).flatten()
-        joint = torch.bincount(batch.masks[batch.has_mask].flatten() * bins + found, minlength=bins**2).view(bins, bins)
+        masks = batch.masks[batch.has_mask]
+        counted = masks != IGNORE
+        found = output.mask_logits[batch.has_mask].argmax(1)[counted]
+        joint = torch.bincount(masks[counted] * bins + found, minlength=bins**2).view(bins, bins)
         overlap = torch.stack([joint.diagonal()[1:], joint.sum(0)[1:] + joint.sum(1)[1:]]).cpu().numpy()
     labelled = batch.classes != UNKNOWN_CLASS
     known = int(labelled.sum()) if output.class_logits.shape[1] else 0

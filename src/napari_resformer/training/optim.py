@@ -105,6 +105,8 @@ def _schedule_factor(step: int, warmup: int, total: int) -> float:
 def make_optimizer(network: nn.Module, settings: TrainSettings, device: torch.device) -> AdamW:
     """Return AdamW with weight decay on matrices and kernels only; frozen parameters are left out.
 
+    A pretrained trunk learns more slowly than the rest, which starts from nothing.
+
     Parameters
     ----------
     network : Module
@@ -114,10 +116,19 @@ def make_optimizer(network: nn.Module, settings: TrainSettings, device: torch.de
     device : torch.device
         Where it will be trained; it may still be elsewhere.
     """
-    learned = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
-    decays = [parameter for name, parameter in learned if parameter.ndim > 1 and "position_bias" not in name]
-    others = [parameter for name, parameter in learned if parameter.ndim <= 1 or "position_bias" in name]
-    groups = [{"params": decays, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    trunk = {id(parameter) for parameter in network.trunk_parameters()} if isinstance(network, ResFormer) else set[int]()
+    groups: list[dict[str, Any]] = []
+    for lr, pretrained in ((settings.lr, False), (settings.lr * settings.trunk_lr_factor, True)):
+        mine = [
+            (name, parameter)
+            for name, parameter in network.named_parameters()
+            if parameter.requires_grad and (id(parameter) in trunk) is pretrained
+        ]
+        decays = [parameter for name, parameter in mine if parameter.ndim > 1 and "position_bias" not in name]
+        others = [parameter for name, parameter in mine if parameter.ndim <= 1 or "position_bias" in name]
+        groups.append({"params": decays, "weight_decay": settings.weight_decay, "lr": lr})
+        groups.append({"params": others, "weight_decay": 0.0, "lr": lr})
+    groups = [group for group in groups if group["params"]]
     # One kernel a step instead of ten for each of some 200 small tensors. On a GPU those are gathered into few anyway, and
     # Fabric cannot clip gradients of a fused optimizer in half precision.
     return AdamW(groups, lr=settings.lr, fused=device.type == "cpu")
@@ -138,7 +149,7 @@ def make_schedule(optimizer: Any, settings: TrainSettings, steps: int, done: int
     total = steps * settings.epochs
     warmup = max(round(settings.warmup * total), 1)
     for group in optimizer.param_groups:
-        group.setdefault("initial_lr", settings.lr)
+        group.setdefault("initial_lr", group["lr"])
     return LambdaLR(optimizer, lambda step: _schedule_factor(step, warmup, total), last_epoch=done - 1)
 
 

@@ -13,6 +13,7 @@ from napari_resformer.model.card import Card, DataSource
 from napari_resformer.network.config import BACKGROUND, MEDIUM, ResFormerConfig
 from napari_resformer.preprocessing.channels import COLOUR, channels_fit
 from napari_resformer.preprocessing.normalise import Normalisation
+from napari_resformer.samples.learned import learned_among, learned_record
 from napari_resformer.samples.sample import SampleSet
 from napari_resformer.samples.split import select_folds, split_samples
 from napari_resformer.samples.survey import Survey
@@ -70,6 +71,12 @@ class TrainPlan:
         ]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
+    @property
+    def contents(self) -> dict[str, str]:
+        """Checksums of the image and the mask of each sample, by its name."""
+        facts = self.survey.of([*self.training.samples, *self.validation.samples]).facts
+        return {fact.name: f"{fact.content.checksum} {fact.mask_checksum}".rstrip() for fact in facts}
+
 
 def make_plan(samples: SampleSet, survey: Survey, settings: TrainSettings, *, name: str, start: Card | None = None) -> TrainPlan:
     """Plan a run, or refuse.
@@ -106,7 +113,7 @@ def make_plan(samples: SampleSet, survey: Survey, settings: TrainSettings, *, na
         folds=settings.folds,
         val_folds=settings.val_folds,
         seed=settings.seed,
-        learned=learned_names(start),
+        learned=learned_among(start, [(fact.name, fact.content) for fact in survey.of(annotated.samples).facts]),
     )
     used = annotated.subset([*training.samples, *validation.samples])
     facts = survey.of(used.samples)
@@ -120,12 +127,6 @@ def make_plan(samples: SampleSet, survey: Survey, settings: TrainSettings, *, na
         raise ValueError("all masks are empty and no image has a class, so there is nothing to learn; annotate some images")
     training, validation = (SampleSet(part.name, part.samples, classes, part.notes) for part in (training, validation))
     return TrainPlan(settings, training, validation, survey, _card(name, training, validation, facts, settings, start))
-
-
-def learned_names(start: Card | None) -> frozenset[str]:
-    """Return the names of the samples that a model has learned from, in this training and in those before it."""
-    names = start.training.get("learned_names") if start else None
-    return frozenset(map(str, names)) if isinstance(names, list) else frozenset()
 
 
 def considered(samples: SampleSet, settings: TrainSettings) -> SampleSet:
@@ -185,7 +186,7 @@ def _card(
             "validation_images": len(validation.samples),
             "validation_groups": len({sample.group for sample in validation.samples}),
             "validation_names": [sample.name for sample in validation.samples],
-            "learned_names": [*sorted(learned_names(start) | {sample.name for sample in training.samples})],
+            **learned_record(facts.of(training.samples).facts, start),
             "class_counts": dict(sorted(counts.items())),
         },
     )
@@ -226,4 +227,6 @@ def _channels(facts: Survey, rgb: bool | None, start: Card | None) -> tuple[str,
             "channels"
         )
     count = facts.channels[0]
-    return ("gray",) if count == 1 else tuple(f"channel {number}" for number in range(count))
+    if count == 1:
+        return ("gray",)
+    return facts.channel_names or tuple(f"channel {number}" for number in range(count))

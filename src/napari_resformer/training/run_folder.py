@@ -16,6 +16,7 @@ from napari_resformer.io.atomic import atomic_write
 from napari_resformer.io.lock import locked
 from napari_resformer.model.card import Card
 from napari_resformer.model.file import Model, file_sha256
+from napari_resformer.samples.words import named
 from napari_resformer.training.curves import draw_curves
 from napari_resformer.training.history import write_metrics
 from napari_resformer.training.plan import TrainPlan
@@ -240,8 +241,15 @@ class RunFolder:
             raise ValueError(f"{self.settings} cannot be read ({error}); start a new run in another folder") from error
         changed = sorted(_differences(before["settings"], description["settings"]))
         words = {"start": "the model to start from", "data": "the images, masks, classes, groups or folds"}
+        # What was there in both; runs of the first release know no contents.
+        others = [
+            name for name, content in before.get("contents", {}).items() if description["contents"].get(name, content) != content
+        ]
         if {"seed", "folds", "val_folds"} & set(changed):
             del words["data"]  # another draw of the same images; nobody has changed them
+        if others:
+            words.pop("data", None)
+            changed.append(f"the image or mask of {named(others)}")
         return changed + [text for key, text in words.items() if before.get(key) != description[key]]
 
 
@@ -259,6 +267,7 @@ def describe_run(plan: TrainPlan, start: str) -> Description:
         "settings": plan.settings.model_dump(mode="json"),
         "start": start,
         "data": plan.fingerprint,
+        "contents": plan.contents,
         "model": plan.card.model_dump(mode="json", include={"network", "mask_classes", "image_classes", "channels"}),
         "training": [sample.name for sample in plan.training.samples],
         "validation": [sample.name for sample in plan.validation.samples],

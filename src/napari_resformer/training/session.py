@@ -21,6 +21,8 @@ from napari_resformer.model import library
 from napari_resformer.model.card import Card
 from napari_resformer.model.file import SUFFIX, file_sha256, read_card
 from napari_resformer.samples.pairs import LayerPair
+from napari_resformer.samples.rules import MaskKind
+from napari_resformer.samples.sample import SampleSet
 from napari_resformer.training.annotations import Data, make_samples
 from napari_resformer.training.history import epochs_written
 from napari_resformer.training.plan import make_plan
@@ -63,6 +65,8 @@ class TrainRequest:
         Whether checkpoints are removed once the model is saved; settings, metrics and curves stay.
     devices, nodes : int
         See :func:`~napari_resformer.training.trainer.train_samples`.
+    mask_kind, axes
+        Of a data folder; see :func:`~napari_resformer.samples.folder.read_folder`.
     """
 
     data: Data
@@ -77,6 +81,8 @@ class TrainRequest:
     tidy: bool = False
     devices: int = 1
     nodes: int = 1
+    mask_kind: MaskKind = "auto"
+    axes: str | None = None
 
     @property
     def name(self) -> str:
@@ -214,7 +220,7 @@ def check_session(request: TrainRequest) -> Iterator[Progress | Finished[Session
 
     start = library.find_model(request.start) if request.start else None
     card = start.card if start else None
-    samples = yield from make_samples(request.data, request.name, instance_labels=request.instance_labels)
+    samples = yield from _samples(request)
     for event in iter_preflight(samples, request.settings, start=card):
         if isinstance(event, Progress):
             yield event
@@ -262,7 +268,7 @@ def train_session(request: TrainRequest, inbox: Inbox | None = None) -> Iterator
 
     check_output(request)
     start = library.load_model(request.start) if request.start else None
-    samples = yield from make_samples(request.data, request.name, instance_labels=request.instance_labels, copy=True)
+    samples = yield from _samples(request, copy=True)
     folder = RunFolder(request.run_folder)
     report: Report | None = None
     events = train_samples(
@@ -324,6 +330,13 @@ def save_annotations(pairs: tuple[LayerPair, ...], path: Path) -> Iterator[Progr
 
 
 # ---------------------------------------------------------------------------------------------------------------- the parts
+def _samples(request: TrainRequest, *, copy: bool = False) -> Generator[Progress, None, SampleSet]:
+    return make_samples(
+        request.data, request.name, instance_labels=request.instance_labels, mask_kind=request.mask_kind, axes=request.axes,
+        copy=copy,
+    )  # fmt: skip
+
+
 def _may_replace(request: TrainRequest) -> bool:
     return request.replace or RunFolder(request.run_folder).made(request.output)
 

@@ -85,6 +85,9 @@ class TrainSettings(BaseModel):
     lr: Annotated[float, Field(gt=0)] = 1.5e-3
     """Peak learning rate of AdamW."""
 
+    trunk_lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.12
+    """Learning rate of a pretrained trunk, as a factor of ``lr``; networks without a trunk are not affected."""
+
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     """Weight decay of AdamW."""
 

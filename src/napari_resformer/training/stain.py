@@ -9,6 +9,8 @@ from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
 from torch.nn import functional
 
+from napari_resformer.metrics import IGNORE
+
 _STAINS = torch.from_numpy(rgb_from_hed).float()  # optical densities (red, green, blue) of haematoxylin, eosin and DAB
 _UNSTAIN = torch.from_numpy(hed_from_rgb).float()
 
@@ -27,7 +29,7 @@ def restain(generator: np.random.Generator, image: Tensor, labels: Tensor | None
     image : Tensor
         (3, H, W), -1 to 1.
     labels : Tensor, optional
-        (H, W) label values; 0 is background.
+        (H, W) label values; 0 is background, and ignored pixels count as such here.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def restain(generator: np.random.Generator, image: Tensor, labels: Tensor | None
         texture = (texture / texture.mean().clamp_min(0.05)).clamp_max(2)
         mark = generator.uniform(0.2, 1.8) * patches * texture ** generator.uniform(0, 1)
         if labels is not None and (where := generator.integers(3)):
-            inside = functional.avg_pool2d((labels > 0).float()[None], 3, stride=1, padding=1)[0]
+            inside = functional.avg_pool2d(((labels > 0) & (labels != IGNORE)).float()[None], 3, stride=1, padding=1)[0]
             mark = mark * (inside if where == 1 else 1 - inside)
         amounts[:, 2] += mark.flatten()
     stains = (_STAINS + _tensor(generator.normal(0, 0.06, (3, 3)))).clamp_min(0)

@@ -166,7 +166,7 @@ def _prepare(
     """Look at the samples, say what was found, and plan the run, or refuse it."""
     card = start.card if start else None
     if survey is None:
-        facts = yield from group.map(look_at, samples.samples, "image checked")
+        facts = yield from group.map(look_at, samples.samples, "checking image")
         survey = Survey(tuple(facts))
         yield from judge(samples, survey, settings, start=card).notices()
     return make_plan(samples, survey, settings, name=name, start=card)

@@ -15,7 +15,7 @@ from torch.nn import functional
 from napari_resformer.devices import Device
 from napari_resformer.events import TaskMetrics
 from napari_resformer.images.image import Image, Plane
-from napari_resformer.metrics import ImageTally, Overlap, overlap_of, pooled_dice
+from napari_resformer.metrics import IGNORE, ImageTally, Overlap, overlap_of, pooled_dice
 from napari_resformer.model.card import Card
 from napari_resformer.network.inference import PreparedNetwork
 from napari_resformer.prediction.outputs import labels
@@ -47,7 +47,7 @@ class HeldOut:
     cross_entropy : float
         Sum over the pixels.
     pixels : int
-        How many those are.
+        How many of them count.
     class_loss : float or None
         Cross-entropy of the image class as in training, but for the weight; None where unknown.
     class_weight : float
@@ -184,7 +184,7 @@ class _Judge:
         """Measure a part of the plane."""
         truth = self._mask[block.rows, block.columns]
         overlap = overlap_of(truth, labels(block.logits), self._classes)
-        self._of_row.append((overlap, *_soft_overlap(block.logits, truth), truth.size))
+        self._of_row.append((overlap, *_soft_overlap(block.logits, truth), int((truth != IGNORE).sum())))
 
     def restart_row(self) -> None:
         """Forget the row: it comes again."""
@@ -207,7 +207,7 @@ def held_out_metrics(parts: Sequence[HeldOut], class_loss_weight: float) -> Task
     mask_loss = dice = None
     if masked:
         overlap, sides = np.sum([part.soft for part in masked if part.soft is not None], axis=0)
-        cross_entropy = sum(part.cross_entropy for part in masked) / sum(part.pixels for part in masked)
+        cross_entropy = sum(part.cross_entropy for part in masked) / max(sum(part.pixels for part in masked), 1)
         mask_loss = float(1 - np.mean((2 * overlap + _SMOOTH) / (sides + _SMOOTH))) + cross_entropy
         counts = [part.tally.overlap for part in masked if part.tally.overlap is not None]
         dice = pooled_dice(
@@ -220,12 +220,17 @@ def held_out_metrics(parts: Sequence[HeldOut], class_loss_weight: float) -> Task
 
 
 def _soft_overlap(logits: NDArray[np.float32], truth: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
-    """Return (2, classes) overlap of probabilities and truth and the sum of both, and the sum of the cross-entropy."""
+    """Return (2, classes) overlap of probabilities and truth and the sum of both, and the sum of the cross-entropy.
+
+    Pixels that are ignored in the truth are left out.
+    """
     classes = len(logits)
     told = torch.from_numpy(np.ascontiguousarray(truth, np.int64))
+    counted = told != IGNORE
     log_probabilities = torch.log_softmax(torch.from_numpy(logits), 0)
-    of_truth = log_probabilities.gather(0, told[None])[0]
-    flat = told.flatten()
-    both = torch.bincount(flat, of_truth.exp().flatten(), minlength=classes)
-    sides = log_probabilities.exp().sum((1, 2)) + torch.bincount(flat, minlength=classes)
+    log_probabilities = log_probabilities.flatten(1) if bool(counted.all()) else log_probabilities[:, counted]
+    flat = told[counted]
+    of_truth = log_probabilities.gather(0, flat[None])[0]
+    both = torch.bincount(flat, of_truth.exp(), minlength=classes)
+    sides = log_probabilities.exp().sum(1) + torch.bincount(flat, minlength=classes)
     return torch.stack([both, sides]).double().numpy(), -float(of_truth.sum(dtype=torch.float64))

@@ -17,7 +17,7 @@ from napari_resformer.widgets.base import signals
 from napari_resformer.widgets.base.engines import engine_of
 from napari_resformer.widgets.base.fields import CANCEL, CANCELLING
 from napari_resformer.widgets.base.job import DockJob
-from napari_resformer.widgets.base.lifetime import Lifetime
+from napari_resformer.widgets.base.lifetime import Lifetime, share_tabs
 from napari_resformer.widgets.base.progress import Activity, RunBar
 from napari_resformer.widgets.base.text import Message, scrollable
 
@@ -42,6 +42,8 @@ class JobDock(Container[Any]):
     """
 
     run: PushButton
+    _title: ClassVar[str]
+    """What the widget is called."""
     _run_words: ClassVar[str]
     """What the button says that starts a run."""
 
@@ -113,6 +115,8 @@ class JobDock(Container[Any]):
         lifetime = Lifetime(self.native)
         lifetime.first_shown.connect(self._first_shown)
         lifetime.docked.connect(self._attach)
+        lifetime.docked.connect(self._share_tabs)
+        lifetime.first_shown.connect(self._share_tabs)
         lifetime.undocked.connect(self._detach)
         self.native.destroyed.connect(self._detach)
         self.run.changed.connect(self._press)
@@ -127,6 +131,9 @@ class JobDock(Container[Any]):
             emitter.connect(slot)
         self._follow()
         self._use_theme()
+
+    def _share_tabs(self) -> None:
+        share_tabs(self.native, self._title)
 
     def _detach(self, *_: Any) -> None:
         """Let go of viewer and jobs, once the dock is closed; Qt's part of the widget may be gone already."""

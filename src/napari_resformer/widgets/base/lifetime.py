@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+
+_OURS = "napari-resformer"  # a property of the docks that hold widgets of this plugin
 
 
 class Lifetime(QObject):
@@ -46,3 +48,28 @@ class Lifetime(QObject):
             self.undocked.emit()
         else:
             self.docked.emit()
+
+
+def share_tabs(widget: QWidget, title: str) -> None:
+    """Put the dock of a widget into tabs with the other dock of this plugin: one above the other, both would be low.
+
+    Parameters
+    ----------
+    widget : QWidget
+        In a dock of a window, or elsewhere: then nothing is done.
+    title : str
+        What the tab says; napari's own title, with the name of the plugin, would be cut.
+    """
+    dock = widget.parent()
+    window = dock.parent() if isinstance(dock, QDockWidget) else None
+    if not isinstance(dock, QDockWidget) or not isinstance(window, QMainWindow) or dock.property(_OURS):
+        return
+    dock.setProperty(_OURS, True)
+    dock.setWindowTitle(title.replace("&", "&&"))
+    area = window.dockWidgetArea(dock)
+    for other in window.findChildren(QDockWidget):
+        beside = other is not dock and other.property(_OURS) and not other.isFloating() and other.isVisible()
+        if beside and window.dockWidgetArea(other) == area:
+            window.tabifyDockWidget(other, dock)
+            QTimer.singleShot(0, dock.raise_)
+            return

@@ -105,7 +105,7 @@ def plan_job(request: Request) -> Iterator[Finished[tuple[str, ...]]]:
     plan = request.plan()
     lines = list(plan.lines())
     if request.region.name:
-        lines.insert(1, f"Only a part of the image ({request.region.name}): brightness and scores are those of the part")
+        lines.insert(1, f"Only a part of the image ({request.region.name}): brightness and scores are measured on this part")
     if prod(plan.image.mask_shape) > LARGE_MASK:
         place = request.store(load_model(request.model), plan)
         assert place is not None

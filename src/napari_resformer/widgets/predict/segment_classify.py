@@ -24,12 +24,8 @@ from napari_resformer.widgets.predict.region import WHOLE, Region, region_choice
 from napari_resformer.widgets.predict.run import ResultRun
 from napari_resformer.widgets.predict.sight import Sight
 from napari_resformer.widgets.results.contents import Growing, LabelsData
-from napari_resformer.widgets.results.result_layer import (
-    follow_names,
-    latest_result,
-    stored_result,
-)
-from napari_resformer.widgets.results.scores import ScorePanel, plane_index
+from napari_resformer.widgets.results.result_layer import follow_names, latest_result, stored_result
+from napari_resformer.widgets.results.scores import ScorePanel
 
 if TYPE_CHECKING:
     import napari
@@ -60,13 +56,12 @@ class SegmentClassify(JobDock):
     region: ComboBox
     device: ComboBox
     run: PushButton
-    _run_words = fields.RUN
+    _title, _run_words = "Segment & Classify", fields.RUN
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer, _PLAN_DELAY)
         self._entries: dict[str, ModelEntry] = {}
-        self._typed: dict[Any, str] = {}  # axes that the user typed, by the layer's id
-        self._zooms: dict[Any, str] = {}  # and zooms
+        self._typed: dict[tuple[str, Any], str] = {}  # axes and zooms that the user typed, by the layer's id
         self._wanted, self._offered = WHOLE, [WHOLE]  # region that the user chose last, regions that there are
         self._watched: Any = None
         self._running: ResultRun | None = None
@@ -138,7 +133,7 @@ class SegmentClassify(JobDock):
             (layers.reordered, self.reset_choices),
             (layers.renamed, self._renamed),
             (viewer.layers.selection.events.active, self._active_changed),
-            (viewer.layers.selection.events.changed, self._look_again),
+            (viewer.layers.selection.events.changed, self._field_changed),
             (viewer.dims.events.current_step, self._step_changed),
             *self._sight.emitters(),
         ]
@@ -195,9 +190,6 @@ class SegmentClassify(JobDock):
         if before != WHOLE:
             self._field_changed()
 
-    def _look_again(self, *_: Any) -> None:
-        self._look_later()
-
     def _step_changed(self, *_: Any) -> None:
         self._show_plane()
         if self.region.value != WHOLE:
@@ -230,7 +222,7 @@ class SegmentClassify(JobDock):
         self._watch(layer)
         self._show_axes()
         with self.zoom.changed.blocked():
-            self.zoom.value = "" if layer is None else self._zooms.get(layer.unique_id, "")
+            self.zoom.value = "" if layer is None else self._typed.get(("zoom", layer.unique_id), "")
         self._offer_regions()
         self._field_changed()
 
@@ -239,7 +231,7 @@ class SegmentClassify(JobDock):
         layer = self.image.value
         with self.axes.changed.blocked():
             self.axes.value = (
-                "" if layer is None else self._typed.get(layer.unique_id) or fields.guessed_axes(layer, self._needed)
+                "" if layer is None else self._typed.get(("axes", layer.unique_id)) or fields.guessed_axes(layer, self._needed)
             )
         self.axes.native.setPlaceholderText("" if layer is None else fields.axes_hint(layer, self._needed))
 
@@ -255,12 +247,12 @@ class SegmentClassify(JobDock):
 
     def _zoom_changed(self, typed: str) -> None:
         if self.image.value is not None:
-            self._zooms[self.image.value.unique_id] = typed
+            self._typed["zoom", self.image.value.unique_id] = typed
         self._field_changed()
 
     def _axes_changed(self, typed: str) -> None:
         if self.image.value is not None:
-            self._typed[self.image.value.unique_id] = typed.strip()
+            self._typed["axes", self.image.value.unique_id] = typed.strip()
         self._offer_regions()
         self._field_changed()
 
@@ -275,14 +267,12 @@ class SegmentClassify(JobDock):
         """Listen to the chosen layer, and no more to the one before."""
         for connect, one in (("disconnect", self._watched), ("connect", layer)):
             for name in _PLANNED_BY if one is not None else ():
-                emitter = getattr(one.events, name, None)  # layers of an older napari have no units
-                if emitter is not None:
-                    getattr(emitter, connect)(self._image_changed)
+                getattr(getattr(one.events, name), connect)(self._image_changed)
         self._watched = layer
 
     def _removed(self, event: Any) -> None:
-        self._typed.pop(event.value.unique_id, None)
-        self._zooms.pop(event.value.unique_id, None)
+        for what in ("axes", "zoom"):
+            self._typed.pop((what, event.value.unique_id), None)
         if event.value is self._shown:
             self._shown = None
             self._scores.clear()
@@ -404,12 +394,5 @@ class SegmentClassify(JobDock):
 
     def _show_plane(self, *_: Any) -> None:
         """Show the scores of the plane that the sliders point at."""
-        layer = self._shown
-        if layer is None:
-            return
-        stored = stored_result(layer)
-        try:
-            if stored is not None:
-                self._scores.show_plane(layer, stored, plane_index(layer, self._viewer.dims.point))
-        except (ValueError, TypeError, IndexError, KeyError):  # metadata that somebody changed
-            self._scores.clear()
+        if self._shown is not None:
+            self._scores.show_at(self._shown, self._viewer.dims.point)

@@ -99,6 +99,15 @@ class ScorePanel(QWidget):
             layout.addWidget(part)
         self.hide()
 
+    def show_at(self, layer: Any, point: Sequence[float]) -> None:
+        """Show the scores of the plane of a result that the viewer's sliders point at; nothing of a layer that has none."""
+        stored = stored_result(layer)
+        try:
+            if stored is not None:
+                self.show_plane(layer, stored, plane_index(layer, point))
+        except (ValueError, TypeError, IndexError, KeyError):  # metadata that somebody changed
+            self.clear()
+
     def show_plane(self, layer: Any, stored: dict[str, Any], index: tuple[int, ...]) -> None:
         """Show the scores of one plane of a result."""
         scores = np.asarray(stored["scores"], float)[index]

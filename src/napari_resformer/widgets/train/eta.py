@@ -75,6 +75,11 @@ class Stopwatch:
         return median(self._steps) * self._last[0].steps + median(self._validations or [0.0])
 
 
+def cost_words(epochs: int, each: float) -> str:
+    """Return what to say of a training whose epochs were measured before."""
+    return f"{epochs} epochs take about {duration(epochs * each)} ({duration(each)} each, as measured)."
+
+
 def duration(seconds: float) -> str:
     """Return a time in words, as exact as it is known."""
     if seconds < 1:

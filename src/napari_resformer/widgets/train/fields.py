@@ -6,6 +6,8 @@ import textwrap
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, LineEdit, PushButton, SpinBox
+from qtpy.QtWidgets import QLabel, QWidget
+from superqt import QCollapsible
 
 from napari_resformer.devices import DEVICES
 from napari_resformer.training.session import name_fault
@@ -115,6 +117,22 @@ def make_buttons() -> list[Any]:
             tooltip="Save the model of the best finished epoch in your library; the training can still be resumed",
         ),
     ]  # fmt: skip
+
+
+def hide_labels(row: QWidget) -> None:
+    """Hide the label of a row, so that its field takes the whole width."""
+    for label in row.findChildren(QLabel):
+        label.hide()
+
+
+def fold(folded: QCollapsible, options: QWidget) -> None:
+    """Put options into a collapsible, without margins and without an animation."""
+    folded.addWidget(options)
+    folded.setDuration(0)
+    for part in (folded, folded.content()):
+        layout = part.layout()
+        assert layout is not None
+        layout.setContentsMargins(0, 0, 0, 0)
 
 
 def name_trouble(name: str) -> str:

@@ -9,31 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, LineEdit, PushButton, SpinBox
-from qtpy.QtWidgets import QFileDialog, QLabel
+from qtpy.QtWidgets import QFileDialog
 from superqt import QCollapsible
 
 from napari_resformer.engine.faults import Failed, describe
-from napari_resformer.engine.job import Inbox, Job
+from napari_resformer.engine.job import Job
 from napari_resformer.events import EpochDone, Finished, Progress, StepDone, TrainingStarted
-from napari_resformer.images.image import Image
 from napari_resformer.model.library import ModelEntry, list_models
-from napari_resformer.samples.pairs import LayerPair
+from napari_resformer.training import session
 from napari_resformer.training.history import EpochPoint
-from napari_resformer.training.preview import NoPreview, Preview, PreviewTarget
-from napari_resformer.training.session import (
-    SessionCheck,
-    Trained,
-    TrainRequest,
-    check_output,
-    check_session,
-    keep_best,
-    library_request,
-    model_path,
-    save_annotations,
-    train_session,
-    warm_up,
-)
-from napari_resformer.training.settings import describe_setting, make_settings
+from napari_resformer.training.preview import NoPreview, Preview
+from napari_resformer.training.settings import describe_setting
 from napari_resformer.widgets.base import fields, signals
 from napari_resformer.widgets.base.dock import JobDock
 from napari_resformer.widgets.base.job import DockJob
@@ -42,22 +28,19 @@ from napari_resformer.widgets.train import fields as train_fields
 from napari_resformer.widgets.train.annotating import Annotating
 from napari_resformer.widgets.train.annotation import give_class
 from napari_resformer.widgets.train.class_field import ClassField
-from napari_resformer.widgets.train.eta import Stopwatch, duration
+from napari_resformer.widgets.train.eta import Stopwatch, cost_words
 from napari_resformer.widgets.train.fields import RESUME, SCRATCH, TRAIN
 from napari_resformer.widgets.train.pairs_table import Pairs
 from napari_resformer.widgets.train.panel import TrainingPanel
-from napari_resformer.widgets.train.preview import PreviewLayer
-from napari_resformer.widgets.train.request import pair_data
-from napari_resformer.widgets.train.tools import AnnotationTools
+from napari_resformer.widgets.train.preview import LivePreview
+from napari_resformer.widgets.train.request import NO_PAIRS, annotated_pairs, cost_key, make_request
+from napari_resformer.widgets.train.tools import AnnotationTools, open_segmenter
 
 if TYPE_CHECKING:
     import napari
 
-PLUGIN = "napari-resformer"
-
 _DELAY = 400  # milliseconds without a change before the samples are looked at anew
 _PAINT_DELAY = 1500  # the same while somebody paints
-_NO_PAIRS = "Open images, and paint a Labels layer for each or give them a class; the table above lists them."
 _REMEDIES = {
     "memory": "Choose a smaller crop or batch size, or the CPU as the device, or close other programs; then press Train again.",
     "crashed": "Every layer is still here, and so are the finished epochs: press Train to continue.",
@@ -91,15 +74,13 @@ class FineTune(JobDock):
     run: PushButton
     start_anew: PushButton
     keep_best: PushButton
-    _run_words = TRAIN
+    _title, _run_words = "Fine-tune", TRAIN
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer, _DELAY)
         self._entries: dict[str, ModelEntry] = {}
-        self._inbox = Inbox[PreviewTarget | None]()
-        self._watched: dict[Any, Image] = {}  # what was previewed, by its layer
-        self._request_run: TrainRequest | None = None
-        self._preview = PreviewLayer(self._viewer)
+        self._requested: session.TrainRequest | None = None  # of the last training
+        self._preview = LivePreview(self._viewer)
         self._stopwatch = Stopwatch()
         self._epoch_seconds: tuple[Any, float] | None = None
         self._saving: Path | None = None
@@ -152,29 +133,18 @@ class FineTune(JobDock):
             self._say(f"{path} is not empty: choose an empty folder, or a new one.", warning=True)
             return
         try:
-            pairs = self._annotated()
+            pairs = annotated_pairs(self.pairs)
         except ValueError as error:
             self._say_error(error)
             return
         self._saving = path
-        self._start(Job.of(save_annotations, pairs, path), f"Saving {path.name}")
+        self._start(Job.of(session.save_annotations, pairs, path), f"Saving {path.name}")
 
     # -------------------------------------------------------------------------------------------------- looks and life
     def _lay_out(self) -> None:
         layout = self.native.layout()
-        row = layout.itemAt(0).widget()
-        for label in row.findChildren(QLabel):  # the table takes the whole width
-            label.hide()
-        self._tools.save.connect(self._choose_folder)
-        self._tools.new_labels.connect(self._annotating.add_labels)
-        self._tools.show_all.connect(self._annotating.show_all)
-        self._annotating.focus_changed.connect(self._focus_changed)
-        self._folded.addWidget(self.more.native)
-        self._folded.setDuration(0)
-        for part in (self._folded, self._folded.content()):
-            inner = part.layout()
-            assert inner is not None
-            inner.setContentsMargins(0, 0, 0, 0)
+        train_fields.hide_labels(layout.itemAt(0).widget())  # the table takes the whole width
+        train_fields.fold(self._folded, self.more.native)
         layout.insertWidget(1, self._class_field)
         layout.insertWidget(2, self._tools)
         layout.insertWidget(layout.count() - 2, self._folded)
@@ -183,6 +153,10 @@ class FineTune(JobDock):
         self.native.setMinimumWidth(260)
 
     def _connect_fields(self) -> None:
+        self._tools.save.connect(self._choose_folder)
+        self._tools.new_labels.connect(self._annotating.add_labels)
+        self._tools.show_all.connect(self._annotating.show_all)
+        self._annotating.focus_changed.connect(self._focus_changed)
         self.pairs.changed.connect(self._field_changed)
         self.model.changed.connect(self._model_changed)
         self.model_name.changed.connect(self._name_changed)
@@ -206,12 +180,12 @@ class FineTune(JobDock):
 
     def _unfollow(self) -> None:
         self._annotating.detach()
-        self._stop_preview()
+        self._preview.end()
 
     def _first_shown(self) -> None:
         fields.align_labels(self._content, self.more.native)
         if self._attached:
-            self._warm_up = DockJob(self._engine, Job.of(warm_up), self.native)
+            self._warm_up = DockJob(self._engine, Job.of(session.warm_up), self.native)
 
     def _set_accent(self, colour: str) -> None:
         self._panel.set_accent(colour)
@@ -260,40 +234,23 @@ class FineTune(JobDock):
         self._show_cost()
 
     def _show_cost(self) -> None:
-        """Tell what the epochs will cost, once a run like this was measured."""
-        if self.busy:
-            return
-        if self._epoch_seconds is None or self._epoch_seconds[0] != self._cost_key():
-            self._panel.time.say("")
-            return
-        each = self._epoch_seconds[1]
-        self._panel.time.say(
-            f"{self.epochs.value} epochs take about {duration(each * self.epochs.value)} ({duration(each)} each, as measured)."
-        )
-
-    def _cost_key(self) -> tuple[Any, ...]:
-        """Return what the time of an epoch depends on."""
-        more = self.more
-        images = tuple(
-            (row.image.unique_id, state.planes) for row, state in zip(self.pairs.value, self.pairs.states, strict=True) if row.use
-        )
-        return (
-            images, self.model.value, more.preset.value, more.crop.value, more.batch.value, more.mode.value,
-            more.freeze_encoder.value, more.device.value,
-        )  # fmt: skip
+        """Tell what the epochs will cost, once a training like this was measured."""
+        if not self.busy:
+            known = self._epoch_seconds is not None and self._epoch_seconds[0] == cost_key(self)
+            self._panel.time.say(cost_words(self.epochs.value, self._epoch_seconds[1]) if known and self._epoch_seconds else "")
 
     # ------------------------------------------------------------------------------------------------------- pre-flight
     def _look_ahead(self) -> None:
         self._offer_to_replace()
         try:
-            request = self._request()
+            request = make_request(self)
         except (ValueError, TypeError) as error:
             nothing = not any(row.use for row in self.pairs.value)
             self._refuse("" if nothing else describe(error).text)
-            self._panel.show_words([_NO_PAIRS] if nothing else ())
+            self._panel.show_words([NO_PAIRS] if nothing else ())
             self._offer_resume(0)
             return
-        self._start_look(Job.of(check_session, request), self._looked)
+        self._start_look(Job.of(session.check_session, request), self._looked)
 
     def _looked(self, event: Any) -> None:
         if isinstance(event, Failed):
@@ -301,66 +258,14 @@ class FineTune(JobDock):
             self._refuse(event.fault.text)
             self._offer_resume(0)
         elif isinstance(event, Finished):
-            check: SessionCheck = event.result
+            check: session.SessionCheck = event.result
             self._panel.show_check(check)
             self._refuse(" ".join(f"Training is not possible: {refusal}." for refusal in check.refusals))
             self._offer_resume(check.resumable)
 
     def _offer_to_replace(self) -> None:
         name = self.model_name.value.strip()
-        self.replace.visible = not train_fields.name_trouble(name) and model_path(name).exists()
-
-    def _request(self, *, anew: bool = False) -> TrainRequest:
-        """Take from the fields what a job needs.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If something is missing, or does not fit.
-        """
-        used = [(row, state) for row, state in zip(self.pairs.value, self.pairs.states, strict=True) if row.use]
-        if not used:
-            raise ValueError(f"no image is ticked. {_NO_PAIRS}")
-        data = pair_data(used)
-        name = self.model_name.value.strip()
-        if fault := train_fields.name_trouble(name):
-            raise ValueError(fault)
-        more, scratch = self.more, self.model.value == SCRATCH
-        settings = make_settings(
-            {
-                "preset": more.preset.value,
-                "epochs": self.epochs.value,
-                "batch_size": more.batch.value,
-                "crop_size": more.crop.value,
-                "mode": more.mode.value,
-                "mask_classes": tuple(part.strip() for part in self.mask_names.value.split(",") if part.strip()),
-                "freeze_encoder": more.freeze_encoder.value and not scratch,
-            }
-        )
-        return library_request(
-            data,
-            name,
-            settings,
-            start=None if scratch else self.model.value,
-            device=more.device.value,
-            instance_labels=more.label_values.value == train_fields.INSTANCE_LABELS,
-            replace=bool(self.replace.value),
-            start_over=anew,
-        )
-
-    def _annotated(self) -> tuple[LayerPair, ...]:
-        """Return what there is in rows with labels or a class.
-
-        Raises
-        ------
-        ValueError
-            If there is nothing, or the labels of a row do not fit.
-        """
-        rows = zip(self.pairs.value, self.pairs.states, strict=True)
-        found = [(row, state) for row, state in rows if row.labels is not None or state.classified]
-        if not found:
-            raise ValueError(f"nothing is annotated. {_NO_PAIRS}")
-        return pair_data(found)
+        self.replace.visible = not train_fields.name_trouble(name) and session.model_path(name).exists()
 
     # ------------------------------------------------------------------------------------------------------------ run
     def _begin_run(self) -> None:
@@ -373,8 +278,8 @@ class FineTune(JobDock):
     def _train(self, *, anew: bool) -> None:
         self.pairs.layers_changed()  # a script may have changed metadata in place, which tells nobody
         try:
-            request = self._request(anew=anew)
-            check_output(request)
+            request = make_request(self, start_over=anew)
+            session.check_output(request)
         except (ValueError, TypeError, FileExistsError) as error:
             self._say_error(error)
             return
@@ -382,34 +287,26 @@ class FineTune(JobDock):
         self._panel.show_words(())
         self._stopwatch, self._trained = Stopwatch(), ""
         self._saving, self._epoch_words = None, "Epoch 1"
-        self._running = request.settings.epochs, self._cost_key()
+        self._running = request.settings.epochs, cost_key(self)
+        self._requested = request
         self._preview.begin()
-        self._request_run, self._inbox, self._watched = request, Inbox(), {}
-        first, image = next(row for row in self.pairs.value if row.use), request.data[0].image  # type: ignore[index]
-        self._watch(first.image, image, (0,) * len(image.loop_shape))  # while no image is selected
+        first, state = next(pair for pair in zip(self.pairs.value, self.pairs.states, strict=True) if pair[0].use)
+        if state.image is not None:  # what is previewed while no image is selected
+            self._preview.watch(first.image, state.image, (0,) * len(state.image.loop_shape))
         self._watch_shown()
-        self._start(Job.of(train_session, request, self._inbox), f"Training {request.name}")
+        self._start(Job.of(session.train_session, request, self._preview.inbox), f"Training {request.name}")
 
     def _press_keep(self, *_: Any) -> None:
         """Keep the best model of a training that was cancelled."""
-        if self._job is None and self._request_run is not None:
-            request = replace(self._request_run, replace=bool(self.replace.value))
-            self._start(Job.of(keep_best, request), f"Saving {request.name}")
-
-    def _watch(self, layer: Any, image: Image, index: tuple[int, ...]) -> None:
-        """Preview a plane from now on."""
-        self._watched[layer.unique_id] = image
-        self._inbox.put(PreviewTarget(layer.unique_id, image, index))
+        if self._job is None and self._requested is not None:
+            request = replace(self._requested, replace=bool(self.replace.value))
+            self._start(Job.of(session.keep_best, request), f"Saving {request.name}")
 
     def _watch_shown(self) -> None:
         """Preview what is looked at."""
         shown = self._annotating.shown_plane() if self._preview.wanted else None
         if shown is not None:
-            self._watch(shown.layer, shown.image, shown.index)
-
-    def _stop_preview(self) -> None:
-        self._preview.end()
-        self._inbox.put(None)
+            self._preview.watch(shown.layer, shown.image, shown.index)
 
     def _start(self, work: Job, words: str) -> None:
         self.start_anew.visible = self.keep_best.visible = False
@@ -428,21 +325,11 @@ class FineTune(JobDock):
         elif isinstance(event, TrainingStarted):
             self._panel.begin(self._running[0], [EpochPoint.of(row) for row in event.history])
         elif isinstance(event, Preview):
-            self._show_preview(event)
+            self._panel.notes.say(self._preview.show(event))
         elif isinstance(event, NoPreview):
             self._panel.notes.say(f"No preview: {event.reason}")
         else:
             super()._on_event(event)
-
-    def _show_preview(self, preview: Preview) -> None:
-        self._panel.notes.say("")
-        try:
-            self._preview.show(preview, self._watched[preview.key])
-        except Exception as error:  # noqa: BLE001 - no memory for the layer, say; the training goes on without it
-            self._panel.notes.say(f"No preview: {error}")
-            self._preview.end()
-        if not self._preview.wanted:  # the user has removed it
-            self._inbox.put(None)
 
     def _show_step(self, event: StepDone) -> None:
         self._stopwatch.step(event, time.monotonic())
@@ -457,7 +344,8 @@ class FineTune(JobDock):
         if isinstance(answer, Failed):
             fault = answer.fault
             self._say(f"{fault.what} {_REMEDIES.get(fault.kind, fault.remedy)}".strip(), warning=True)
-        elif isinstance(answer, Finished) and isinstance(answer.result, Trained):
+            self._offer_to_keep()
+        elif isinstance(answer, Finished) and isinstance(answer.result, session.Trained):
             self._show_trained(answer.result)
         elif isinstance(answer, Finished):
             self._say(f"Saved in {answer.result}.")
@@ -468,18 +356,21 @@ class FineTune(JobDock):
         if self._saving is not None:
             return "Cancelled; nothing was saved."
         if self._panel.curves.points:
-            self.keep_best.visible = True
+            self._offer_to_keep()
             return "Cancelled. Resume continues after the last finished epoch."
         return "Cancelled; nothing was changed."
 
-    def _show_trained(self, trained: Trained) -> None:
+    def _offer_to_keep(self) -> None:
+        self.keep_best.visible = self._saving is None and bool(self._panel.curves.points)
+
+    def _show_trained(self, trained: session.Trained) -> None:
         self._trained = trained.name
         self._panel.show_trained(trained)
         self.replace.value = False
         signals.library.changed.emit(trained.name)
 
     def _finish(self) -> None:
-        self._stop_preview()
+        self._preview.end()
         if (each := self._stopwatch.epoch_seconds) is not None:
             self._epoch_seconds = (self._running[1], each)
         super()._finish()
@@ -503,9 +394,5 @@ class FineTune(JobDock):
 
     def _open_model(self) -> None:
         """Choose the new model in Segment & Classify, which is opened if need be."""
-        window = getattr(self._viewer, "window", None)
-        if window is None or not self._trained:
-            return
-        _, widget = window.add_plugin_dock_widget(PLUGIN, "Segment & Classify")
-        widget.reset_choices()
-        widget.model.value = self._trained
+        if self._trained:
+            open_segmenter(self._viewer, self._trained)

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_resformer.images.image import Image
-from napari_resformer.training.preview import Preview
+from napari_resformer.engine.job import Inbox
+from napari_resformer.images.image import Image, PlaneIndex
+from napari_resformer.training.preview import Preview, PreviewTarget
 from napari_resformer.widgets.base.colours import OPACITY, mask_colormap
 from napari_resformer.widgets.results.placement import Placement, frame_of, geometry
 from napari_resformer.widgets.results.result_layer import METADATA_KEY, put
@@ -18,6 +19,63 @@ def is_preview(layer: Any) -> bool:
     """Whether a layer is the preview of a training."""
     stored = layer.metadata.get(METADATA_KEY)
     return isinstance(stored, dict) and "preview" in stored
+
+
+class LivePreview:
+    """What the user looks at while a training runs, and the layer that shows what the network makes of it.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where it is shown.
+
+    Attributes
+    ----------
+    inbox : Inbox
+        Tells the running session what to preview.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._layer = PreviewLayer(viewer)
+        self._images: dict[Any, Image] = {}  # what was to be previewed, by its layer
+        self.inbox: Inbox[PreviewTarget | None] = Inbox()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a training runs, and the user has not removed the layer."""
+        return self._layer.wanted
+
+    def begin(self) -> None:
+        """Begin with a training; give it the inbox that is there after this."""
+        self._layer.begin()
+        self._images, self.inbox = {}, Inbox()
+
+    def end(self) -> None:
+        """Leave the layer as it is."""
+        self._layer.end()
+        self._images = {}
+        self.inbox.put(None)
+
+    def watch(self, layer: Any, image: Image, index: PlaneIndex) -> None:
+        """Preview a plane of an image layer from now on."""
+        self._images[layer.unique_id] = image
+        self.inbox.put(PreviewTarget(layer.unique_id, image, index))
+
+    def removed(self, event: Any) -> None:
+        """Note that a layer was removed; a preview that the user has removed is not shown again."""
+        self._layer.removed(event)
+
+    def show(self, preview: Preview) -> str:
+        """Show a preview; return why it could not be shown, or nothing."""
+        reason = ""
+        try:
+            self._layer.show(preview, self._images[preview.key])
+        except Exception as error:  # noqa: BLE001 - no memory for the layer, say; the training goes on without it
+            reason = f"No preview: {error}"
+            self._layer.end()
+        if not self.wanted:
+            self.inbox.put(None)
+        return reason
 
 
 class PreviewLayer:

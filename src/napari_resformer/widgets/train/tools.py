@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
@@ -37,3 +39,12 @@ class AnnotationTools(QWidget):
     def offer(self, *, alone: bool) -> None:
         """Offer to show all images only while one is shown alone."""
         self._all.setEnabled(alone)
+
+
+def open_segmenter(viewer: Any, model: str) -> None:
+    """Choose a model in Segment & Classify, which is opened if need be."""
+    window = getattr(viewer, "window", None)
+    if window is not None:
+        _, widget = window.add_plugin_dock_widget("napari-resformer", "Segment & Classify")
+        widget.reset_choices()
+        widget.model.value = model

@@ -1,0 +1,36 @@
+"""Long lists in short messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+def named(items: Sequence[object], most: int = 5, between: str = ", ") -> str:
+    """Return the first few of some items, and how many there are where that is not all.
+
+    Parameters
+    ----------
+    items : sequence
+        What to name.
+    most : int
+        How many are shown.
+    between : str
+        What stands between two.
+    """
+    shown = between.join(map(str, items[:most]))
+    return shown if len(items) <= most else f"{shown}{between}and {len(items) - most} more"
+
+
+def gathered(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Return each note once, after the names of what it is true of.
+
+    Parameters
+    ----------
+    notes : mapping of str to sequence of str
+        What is noted, by name.
+    """
+    names: dict[str, list[str]] = {}
+    for name, of_name in notes.items():
+        for note in of_name:
+            names.setdefault(note, []).append(name)
+    return tuple(f"{named(of, 3)}: {note}" for note, of in names.items())
