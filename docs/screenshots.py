@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import tempfile
 import time
 from collections import defaultdict
@@ -21,7 +22,7 @@ from typing import Any
 import imageio.v3 as imageio
 import napari
 from PIL import Image as Picture
-from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_resformer.demo import ZOOMS
@@ -64,7 +65,6 @@ class Stage:
     def save(self, name: str) -> None:
         self.shoot(name)
         self.viewer.close()
-        QThreadPool.globalInstance().waitForDone()  # a run that the picture shows; else Qt is taken down around it
         QApplication.processEvents()
 
     def shoot(self, name: str) -> None:
@@ -152,11 +152,9 @@ def fine_tune(biopsies: Path | None, epochs: int = 60, each: int = 9, crop: int 
     """Take three pictures of one training, before, during and after, each in both themes."""
     if biopsies is None:
         return
-    from napari_resformer.model import library
     from napari_resformer.widgets.train.annotation import give_class
 
-    folder = Path(tempfile.mkdtemp())
-    library.user_folder = lambda: folder / "models"
+    os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp()  # a library of its own, also for the worker process
     stage = Stage(dock_width=320, name=FINE_TUNE)
     viewer, widget = stage.viewer, stage.widget
 
