@@ -136,7 +136,8 @@ def zarrs(folder: Path) -> None:
         sets = []
         for level in range(2):
             step = 2**level
-            group.create_array(str(level), data=scene((5, 64 // step, 64 // step)), chunks=(1, 32, 32))
+            array = group.create_array(str(level), shape=(5, 64 // step, 64 // step), dtype=np.uint8, chunks=(1, 32, 32))
+            array[...] = scene(array.shape)
             steps = [{"type": "scale", "scale": [2.0, 0.5 * step, 0.5 * step]}, {"type": "translation", "translation": [0, 9, 9]}]
             sets.append({"path": str(level), "coordinateTransformations": steps})
         told: dict[str, Any] = {"multiscales": [{"axes": axes, "datasets": sets, "version": "0.4"}]}

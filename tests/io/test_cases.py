@@ -551,7 +551,7 @@ def write_zarr(
     if start is not None:
         steps.append({"type": "translation", "translation": list(start)})
     group = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
-    group.create_array("0", data=scene(), chunks=(16, 16))
+    group.create_array("0", shape=(48, 60), dtype=np.uint8, chunks=(16, 16))[...] = scene()
     axes: list[dict[str, Any]] = [{"name": axis, "type": "space"} | ({"unit": unit} if unit else {}) for axis in "yx"]
     sets = [{"path": str(level), "coordinateTransformations": steps} for level in range(levels)]
     told = {"multiscales": [{"axes": axes, "datasets": sets, "version": version, "name": "first"}, *more]}
@@ -601,7 +601,7 @@ def test_a_mask_lies_where_its_image_does(tmp_path: Path, random_model: Any, uni
 
 def test_a_coarse_level_lies_over_the_pixels_that_it_covers(tmp_path: Path) -> None:
     group = write_zarr(tmp_path / "a.ome.zarr", start=(10, 20), levels=2)
-    group.create_array("1", data=np.ascontiguousarray(scene()[::2, ::2]), chunks=(16, 16))
+    group.create_array("1", shape=(24, 30), dtype=np.uint8, chunks=(16, 16))[...] = scene()[::2, ::2]
     told = dict(group.attrs)
     told["ome"]["multiscales"][0]["datasets"][1]["coordinateTransformations"] = [{"type": "scale", "scale": [1.0, 0.5]}]
     group.attrs.update(told)
@@ -641,7 +641,7 @@ def test_images_in_a_converted_file_a_plate_and_a_group(tmp_path: Path) -> None:
 
 
 def test_a_group_without_an_image_says_what_is_in_it(tmp_path: Path) -> None:
-    zarr.create_group(tmp_path / "a.zarr").create_array("raw", data=scene())
+    zarr.create_group(tmp_path / "a.zarr").create_array("raw", shape=(48, 60), dtype=np.uint8)
     with pytest.raises(ValueError, match=r"no OME-Zarr image .* a\.zarr/raw"):
         read_image(tmp_path / "a.zarr")
     assert read_image(tmp_path / "a.zarr" / "raw").axes == "YX"
@@ -751,7 +751,7 @@ def test_a_bright_spot_alone_is_told_to_be_clipped(random_model: Any) -> None:
     noise = np.random.default_rng(0).normal(10, 2, (300, 300)).clip(0).astype(np.uint8)
     assert not said(make_plan(random_model.card, from_array(noise, "YX"), device="cpu"), "clipped")
     noise[100:108, 100:109] = 190
-    assert said(make_plan(random_model.card, from_array(noise, "YX"), device="cpu"), "far outside", "crop")
+    assert said(make_plan(random_model.card, from_array(noise, "YX"), device="cpu"), "clipped", "crop")
 
 
 def test_masked_pixels_are_missing_pixels(random_model: Any) -> None:

@@ -105,13 +105,21 @@ def _open(path: Path) -> _Opened:
         with suppress(Exception):
             return _Opened(file, list(file.series), ome, facts, (*notes, *(ome.notes if ome else ()), *facts.notes))
         file.close()
-        options = {f"is_{kind}": False for kind in _WITHOUT_PROGRAMS}
+        options = {flag: False for flag in map("is_{}".format, _WITHOUT_PROGRAMS) if _can_be_set(flag)}
         file = tifffile.TiffFile(path, **options)
         notes.append("what a program wrote into it of its planes is damaged and was ignored")
         return _Opened(file, list(file.series), None, facts, (*notes, *facts.notes))
     except BaseException:
         file.close()
         raise
+
+
+def _can_be_set(flag: str) -> bool:
+    """Return whether tifffile can be told what kind a file is; which ones it can differs between its releases."""
+    import tifffile
+
+    is_known = flag.removeprefix("is_") in tifffile.TIFF.FILE_FLAGS
+    return is_known and not isinstance(getattr(tifffile.TiffFile, flag, None), property)
 
 
 def _ome(path: Path, file: Any) -> Ome:
