@@ -85,21 +85,17 @@ def ratios(model_name: str, image: NDArray[Any], repeats: int) -> None:
 
     import napari_resformer as nr
     from napari_resformer.images.image import from_array
-    from napari_resformer.network import for_inference
-    from napari_resformer.prediction.plan import make_plan
-    from napari_resformer.preprocessing.normalise import measure
+    from napari_resformer.prediction.batches import Place, Reader, passes
 
     model = nr.load_model(model_name)
+    predictor = nr.Predictor(model, "cpu")
     named = from_array(image, "YXC" if image.ndim == 3 else "YX")
-    plan = make_plan(model.card, named, device="cpu")
-    scaling = measure(named.plane(), plan.channels, model.card.normalisation)
-    network = for_inference(model.network)
+    plan = predictor.plan(named)
+    network, reader = model.prepared("cpu").network, Reader(plan)
     pieces = []
-    for row in plan.cut(plan.tile).rows(plan.grid.target):
-        for tile in row:
-            pixels = scaling.apply(plan.channels.apply(named.plane().read(tile.rows.read, tile.columns.read)))
-            tensor = torch.from_numpy(pixels)[None].contiguous(memory_format=torch.channels_last)
-            pieces.append((tensor, torch.from_numpy(tile.owned())[None, None], tile.origin))
+    for one in passes(plan, Place(), plan.tile, plan.batch):
+        inputs = reader.read(one)
+        pieces.append((inputs.pixels, inputs.owned, one.tiles[0].origin))
     peer = BasicUNet(2, len(model.card.channels), model.card.network.mask_classes + 1, features=(32, 32, 64, 128, 256, 32))
     peer = peer.eval().to(memory_format=torch.channels_last)
 
@@ -118,7 +114,7 @@ def ratios(model_name: str, image: NDArray[Any], repeats: int) -> None:
             for piece in pieces[:4]:
                 network.forward_tile(*piece)
 
-    took = timed({"predict": lambda: nr.predict(model, named, device="cpu"), "bare network": bare}, repeats)
+    took = timed({"predict": lambda: predictor.predict(named), "bare network": bare}, repeats)
     print(f"predict {took['predict']:.2f} s, bare network on the same {len(pieces)} tiles {took['bare network']:.2f} s: "
           f"ratio {took['predict'] / took['bare network']:.3f} (goal 1.10)")  # fmt: skip
     took = timed({"tiny": tiny, "BasicUNet": unet}, repeats)

@@ -77,7 +77,7 @@ def tiffs(folder: Path) -> None:
     for name, pixels, options in (
         ("plain", gray, plain), ("zlib", gray, plain | {"compression": "zlib", "rowsperstrip": 16}),
         ("lzw", color, plain | {"compression": "lzw", "tile": (32, 32), "photometric": "rgb"}),
-        ("jpeg", color, plain | {"compression": "jpeg", "photometric": "rgb"}), ("shaped", stack, {}),
+        ("jpeg", color, plain | {"compression": "jpeg", "photometric": "rgb"}), ("shaped", scene((5, 64, 64), np.uint16), {}),
         ("ome", stack, {"ome": True, "metadata": sizes}),
         ("imagej", stack, {"imagej": True, "resolution": (2, 2), "metadata": {"axes": "TZYX", "spacing": 2.0, "unit": "um"}}),
         ("palette", gray, plain | {"photometric": "palette", "colormap": palette}),
@@ -136,7 +136,8 @@ def zarrs(folder: Path) -> None:
         sets = []
         for level in range(2):
             step = 2**level
-            group.create_array(str(level), data=scene((5, 64 // step, 64 // step)), chunks=(1, 32, 32))
+            array = group.create_array(str(level), shape=(5, 64 // step, 64 // step), dtype=np.uint8, chunks=(1, 32, 32))
+            array[...] = scene(array.shape)
             steps = [{"type": "scale", "scale": [2.0, 0.5 * step, 0.5 * step]}, {"type": "translation", "translation": [0, 9, 9]}]
             sets.append({"path": str(level), "coordinateTransformations": steps})
         told: dict[str, Any] = {"multiscales": [{"axes": axes, "datasets": sets, "version": "0.4"}]}

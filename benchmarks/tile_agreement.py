@@ -21,12 +21,12 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=128)
     parser.add_argument("--most", type=int, default=60)
     options = parser.parse_args()
-    model = nr.load_model(options.model)
+    predictor = nr.Predictor(nr.load_model(options.model))
     dice, changed, scores = [], [], []
     for path in sorted(path for path in options.images.iterdir() if path.suffix in SUFFIXES)[: options.most]:
         image = read_image(path)
-        whole = nr.predict(model, image, tile=WHOLE)
-        tiled = nr.predict(model, image, tile=options.tile)
+        whole = predictor.predict(image, tile=WHOLE)
+        tiled = predictor.predict(image, tile=options.tile)
         both, either = ((whole.mask > 0) & (tiled.mask > 0)).sum(), (whole.mask > 0).sum() + (tiled.mask > 0).sum()
         dice.append(2 * both / either if either else 1.0)
         changed.append((whole.mask != tiled.mask).mean())

@@ -87,6 +87,16 @@ def reading(array: Any, keys: list[Any]) -> Iterator[Any]:
     yield Finished((facts, [array[key] for key in keys], np.asarray(array)))
 
 
+def read_times(array: Any, repeats: int) -> Iterator[Any]:
+    """Seconds that reading a whole array takes, each time."""
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        array[...]
+        seconds.append(time.perf_counter() - begin)
+    yield Finished(seconds)
+
+
 def writable(array: Any) -> Iterator[Any]:
     part = array[:10]
     part[:] = 7
@@ -120,6 +130,10 @@ def by_region(array: Any, rows: int) -> Iterator[Any]:
 
 def echo(*values: Any) -> Iterator[Any]:
     yield Finished(values)
+
+
+def same(one: Any, other: dict[str, Any]) -> Iterator[Any]:
+    yield Finished(one is other["a"])
 
 
 def made(megabytes: float) -> Iterator[Any]:

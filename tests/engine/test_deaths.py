@@ -15,10 +15,10 @@ import jobs_for_tests as jobs
 import numpy as np
 import psutil
 import pytest
-from conftest import Heard, is_gone, wait_until
+from hearing import Heard, is_gone, wait_until
 
 from napari_resformer.engine.faults import Failed, crash_fault
-from napari_resformer.engine.job import Job
+from napari_resformer.engine.job import Inbox, Job
 from napari_resformer.engine.process import ProcessEngine
 from napari_resformer.events import Notice
 
@@ -102,6 +102,9 @@ def test_arguments_that_cannot_travel_are_a_fault(shared: ProcessEngine) -> None
     heard = Heard(shared, Job.of(jobs.echo, threading.Lock()))
     assert "cannot pickle" in heard.fault.text
     assert threading.current_thread() not in heard.threads
+    inbox: Inbox[Any] = Inbox()
+    inbox.put(threading.Lock())
+    assert "cannot pickle" in Heard(shared, Job.of(jobs.listening, inbox)).fault.text
     fault = Heard(shared, Job.of(jobs.echo, jobs.Unreadable())).fault
     assert "invalid literal" in fault.text
 
@@ -144,7 +147,7 @@ def test_a_worker_that_cannot_be_started_is_a_fault(fresh: Make, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr("napari_resformer.engine.launch._BOOT", "import sys; print('oh no', file=sys.stderr); sys.exit(5)")
         fault = Heard(engine, Job.of(jobs.trivial)).fault
-        assert fault.what == "The worker process ended unasked (exit code 5) while it started."
+        assert fault.what == "The worker process ended unasked (exit code 5) while it started: oh no."
         assert "oh no" in fault.traceback
     with monkeypatch.context() as patch:
         patch.setattr("napari_resformer.engine.launch._BOOT", "import ctypes; ctypes.string_at(0)")

@@ -10,7 +10,7 @@ from pathlib import Path
 import jobs_for_tests as jobs
 import numpy as np
 import pytest
-from conftest import Heard
+from hearing import Heard
 
 from napari_resformer.engine.inline import InlineEngine, run_inline
 from napari_resformer.engine.job import Engine, Inbox, Job

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import zarr
-from conftest import Heard, wait_until
+from hearing import Heard, wait_until
 
 from napari_resformer.engine.job import Job
 from napari_resformer.engine.process import ProcessEngine
@@ -198,6 +198,11 @@ def test_what_comes_back_is_the_same_object(shared: ProcessEngine, tmp_path: Pat
     back = Heard(shared, Job.of(jobs.echo, *arrays, {"within": (arrays[0],)})).result
     assert all(one is other for one, other in zip(arrays, back[:-1], strict=True))
     assert back[-1]["within"][0] is arrays[0]
+
+
+def test_an_array_that_is_given_twice_is_one_array(shared: ProcessEngine) -> None:
+    array = plain()
+    assert Heard(shared, Job.of(jobs.same, array, {"a": array})).result
 
 
 def test_results_can_be_written_into(shared: ProcessEngine) -> None:

@@ -22,6 +22,7 @@ from napari_resformer.io.find import find_images
 from napari_resformer.io.pixels import read_pixels
 from napari_resformer.io.read import image_stem, read_image
 from napari_resformer.prediction.plan import make_plan
+from napari_resformer.preprocessing.channels import COLOUR, match_channels
 
 PLAIN: dict[str, Any] = {"photometric": "minisblack", "metadata": None}
 
@@ -354,6 +355,19 @@ def test_a_file_of_a_set_stands_for_its_own_planes(tmp_path: Path) -> None:
         assert said(image, "set of 4", "its own 1 of 4 planes")
 
 
+# ---------------------------------------------------------------------------------------------------------------- channels
+def test_channels_are_meant_by_number_or_by_a_name_of_one(tmp_path: Path) -> None:
+    planes = [scene(number) for number in range(3)]
+    numbered = read_image(write_pages(tmp_path / "a.ome.tif", planes, ome(names=("1", "2", "3"))))
+    for chosen in (("0", "1", "2"), (0, 1, 2), ("2", "0", "1")):
+        assert match_channels(numbered, COLOUR, chosen).take == tuple(map(int, chosen))
+    assert match_channels(numbered, COLOUR, ("3", "1", "2")).take == (2, 0, 1)  # 3 can only be a name
+    named = read_image(write_pages(tmp_path / "b.ome.tif", planes, ome(names=("DAPI", "dapi", "GFP"))))
+    with pytest.raises(ValueError, match=r"2 channels of b are called DAPI; give the number: 0 or 1"):
+        match_channels(named, COLOUR, ("DAPI",))
+    assert match_channels(named, COLOUR, ("GFP",)).take == (2, 2, 2)
+
+
 # ----------------------------------------------------------------------------------------------------------- broken off
 def test_an_acquisition_that_was_stopped_has_the_planes_it_has(tmp_path: Path) -> None:
     image = read_image(write_pages(tmp_path / "a.ome.tif", [scene(number) for number in range(3)], ome({"T": 8})))
@@ -526,7 +540,7 @@ def test_what_tifffile_says_is_a_note(tmp_path: Path) -> None:
     path.write_bytes(content)
     image = read_image(path, "TYX")
     assert image.data.shape == (2, 48, 60)
-    assert said(image, "ifffile says")
+    assert said(image, "TIFF reader says", "invalid page offset")
 
 
 # ------------------------------------------------------------------------------------------------------------------- zarr
@@ -537,7 +551,7 @@ def write_zarr(
     if start is not None:
         steps.append({"type": "translation", "translation": list(start)})
     group = zarr.create_group(path, zarr_format=3 if version == "0.5" else 2)
-    group.create_array("0", data=scene(), chunks=(16, 16))
+    group.create_array("0", shape=(48, 60), dtype=np.uint8, chunks=(16, 16))[...] = scene()
     axes: list[dict[str, Any]] = [{"name": axis, "type": "space"} | ({"unit": unit} if unit else {}) for axis in "yx"]
     sets = [{"path": str(level), "coordinateTransformations": steps} for level in range(levels)]
     told = {"multiscales": [{"axes": axes, "datasets": sets, "version": version, "name": "first"}, *more]}
@@ -567,6 +581,33 @@ def test_an_ome_zarr_keeps_its_place(tmp_path: Path, version: str, unit: str | N
     assert place is not None
     assert (place.scale, place.translate) == ((1.0, 0.5), (201, 401))
     assert read_image(tmp_path / "a.ome.zarr", pixel_size=(1, 1)).mask_place is None
+
+
+@pytest.mark.parametrize(("unit", "start"), [("micrometer", (100.0, 200.0)), ("nanometer", None), (None, (7.0, -3.0))])
+def test_a_mask_lies_where_its_image_does(tmp_path: Path, random_model: Any, unit: str | None, start: Any) -> None:
+    write_zarr(tmp_path / "tile.ome.zarr", unit=unit, version="0.4", start=start)
+    model = random_model.save(tmp_path / "m.safetensors")
+    assert (
+        main(["predict", str(tmp_path / "tile.ome.zarr"), "--model", str(model), "-o", str(tmp_path / "out"), "--device", "cpu"])
+        == 0
+    )
+    told = zarr.open_group(tmp_path / "out" / "tile_mask.ome.zarr", mode="r").attrs["ome"]["multiscales"][0]
+    steps = [{"type": "scale", "scale": [0.5, 0.25]}]
+    assert told["datasets"][0]["coordinateTransformations"] == steps + (
+        [{"type": "translation", "translation": list(start)}] if start else []
+    )
+    assert [axis.get("unit") for axis in told["axes"]] == [unit, unit]
+
+
+def test_a_coarse_level_lies_over_the_pixels_that_it_covers(tmp_path: Path) -> None:
+    group = write_zarr(tmp_path / "a.ome.zarr", start=(10, 20), levels=2)
+    group.create_array("1", shape=(24, 30), dtype=np.uint8, chunks=(16, 16))[...] = scene()[::2, ::2]
+    told = dict(group.attrs)
+    told["ome"]["multiscales"][0]["datasets"][1]["coordinateTransformations"] = [{"type": "scale", "scale": [1.0, 0.5]}]
+    group.attrs.update(told)
+    place = read_image(tmp_path / "a.ome.zarr").at_level(1).mask_place
+    assert place is not None
+    assert (place.scale, place.translate) == ((1.0, 0.5), (10.25, 20.125))
 
 
 def test_a_damaged_place_costs_no_pixel(tmp_path: Path) -> None:
@@ -600,7 +641,7 @@ def test_images_in_a_converted_file_a_plate_and_a_group(tmp_path: Path) -> None:
 
 
 def test_a_group_without_an_image_says_what_is_in_it(tmp_path: Path) -> None:
-    zarr.create_group(tmp_path / "a.zarr").create_array("raw", data=scene())
+    zarr.create_group(tmp_path / "a.zarr").create_array("raw", shape=(48, 60), dtype=np.uint8)
     with pytest.raises(ValueError, match=r"no OME-Zarr image .* a\.zarr/raw"):
         read_image(tmp_path / "a.zarr")
     assert read_image(tmp_path / "a.zarr" / "raw").axes == "YX"
@@ -710,7 +751,7 @@ def test_a_bright_spot_alone_is_told_to_be_clipped(random_model: Any) -> None:
     noise = np.random.default_rng(0).normal(10, 2, (300, 300)).clip(0).astype(np.uint8)
     assert not said(make_plan(random_model.card, from_array(noise, "YX"), device="cpu"), "clipped")
     noise[100:108, 100:109] = 190
-    assert said(make_plan(random_model.card, from_array(noise, "YX"), device="cpu"), "far outside", "crop")
+    assert said(make_plan(random_model.card, from_array(noise, "YX"), device="cpu"), "clipped", "crop")
 
 
 def test_masked_pixels_are_missing_pixels(random_model: Any) -> None:

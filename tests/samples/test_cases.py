@@ -126,7 +126,7 @@ def test_masks_beside_their_images_are_masks(tmp_path) -> None:
     for number in range(1, COUNT + 1):
         png(tmp_path / "images" / f"img{number}_masks.png", binary(scene(number)[1]))
     assert_one_class(tmp_path)
-    assert any("6 file(s) in images/ are masks by their names" in fact for fact in read_folder(tmp_path).facts)
+    assert any("6 files in images/ used as masks" in fact for fact in read_folder(tmp_path).facts)
 
 
 def test_images_and_masks_in_subfolders_count(tmp_path) -> None:
@@ -137,7 +137,7 @@ def test_images_and_masks_in_subfolders_count(tmp_path) -> None:
     samples, found = surveyed(tmp_path)
     assert found.masks == 2 * COUNT
     assert len({sample.group for sample in samples.samples}) == 2 * COUNT  # of one name, and not one image
-    assert any("12 image(s) lie in folders below images/: day1/ (6), day2/ (6)" in fact for fact in samples.facts)
+    assert any("12 images in folders below images/: day1/ (6), day2/ (6)" in fact for fact in samples.facts)
 
 
 def test_masks_that_fit_no_image_are_listed_with_the_nearest_name(tmp_path) -> None:
@@ -145,7 +145,7 @@ def test_masks_that_fit_no_image_are_listed_with_the_nearest_name(tmp_path) -> N
     png(tmp_path / "masks" / "imgg7.png", scene(1)[1])
     png(tmp_path / "masks" / "notes.svg.png", scene(1)[1])
     (note,) = read_folder(tmp_path).notes
-    assert "2 mask(s) in masks/ fit no image" in note
+    assert "2 masks in masks/ without an image" in note
     assert "imgg7.png (the nearest name is img" in note
 
 
@@ -181,8 +181,8 @@ def test_what_is_not_read_is_named(tmp_path) -> None:
     np.save(tmp_path / "masks" / "img1_seg.npy", np.array({"masks": 1}, dtype=object), allow_pickle=True)
     png(tmp_path / "labels" / "img1.png", scene(1)[1])
     text = "\n".join(read_folder(tmp_path).notes)
-    assert "masks/ holds 2 file(s) of a kind that is not read (.json, .npy)" in text
-    assert "labels/ holds 1 image file(s) and is not read" in text
+    assert "masks/ holds 2 files of a kind that is not read (.json, .npy)" in text
+    assert "labels/ holds 1 image file and is not read" in text
     assert "Thumbs" not in text
 
 
@@ -254,7 +254,7 @@ def test_letters_with_accents_of_an_old_spreadsheet_are_read_and_told(tmp_path) 
 def test_zeros_that_a_spreadsheet_took_are_no_matter(tmp_path) -> None:
     samples = read_folder(made(tmp_path, image="00{}.png", mask="00{}.png", labels=table(name="{}")))
     assert samples.image_classes == ("a", "b")
-    assert any("differ from the files', for instance 1 for 001.png" in fact for fact in samples.facts)
+    assert any("6 names in labels.csv written in another way, for instance 1 for 001.png" in fact for fact in samples.facts)
 
 
 def test_names_with_dots_need_no_suffix_in_a_table(tmp_path) -> None:
@@ -381,7 +381,7 @@ def test_the_largest_value_beside_classes_means_ignored(tmp_path, dtype, mask, s
     assert (mask[:5] == IGNORE).all()
     assert IGNORE not in mask[5:]
     assert found.facts[0].ignored == 5 * SIDE
-    assert any(f"{np.iinfo(dtype).max} means ignored, in 6 mask(s)" in fact for fact in samples.facts)
+    assert any(f"{np.iinfo(dtype).max} means ignored, in 6 masks" in fact for fact in samples.facts)
 
 
 def test_ignored_pixels_count_neither_in_training_nor_in_figures(tmp_path) -> None:
@@ -475,10 +475,10 @@ def colours(labels):
         (lambda labels: -binary(labels).astype(np.int16), tiff, "img{}.tif", "negative values"),
         (lambda labels: labels * np.float32(0.5), tiff, "img{}.tif", "fractions"),
         (lambda labels: np.array([0, 85, 170, 255], np.uint8)[labels], png, "img{}.png", "grays.*0, 1, 2"),
-        (colours, png, "img{}.png", r"in colour .#000000, #0000ff, #ff0000.*mask_colours.csv"),
+        (colours, png, "img{}.png", r"in color .#000000, #0000ff, #ff0000.*mask_colors.csv"),
         (lambda labels: np.stack([binary(labels), labels]), lambda path, pixels: tiff(path, pixels, metadata={"axes": "CYX"}),
          "img{}.tif", "2 channels that differ"),
-        (lambda labels: np.dstack([scene(1)[0] + shift for shift in range(3)]), png, "img{}.jpg", "more than 64 colours|JPEG"),
+        (lambda labels: np.dstack([scene(1)[0] + shift for shift in range(3)]), png, "img{}.jpg", "more than 64 colors|JPEG"),
     ],
     ids=["jpeg", "infinite", "nan", "negative", "halves", "gray levels", "colours", "two channels", "photograph"],
 )  # fmt: skip
@@ -491,16 +491,16 @@ def test_masks_that_may_mean_anything_are_refused_with_what_to_do(tmp_path, stor
 
 def test_a_table_says_which_colour_is_which_class(tmp_path) -> None:
     made(tmp_path, stored=colours)
-    (tmp_path / "mask_colours.csv").write_text("colour,value\n#0000FF,2\n#ff0000,1\n", encoding="utf-8")
+    (tmp_path / "mask_colors.csv").write_text("color,value\n#0000FF,2\n#ff0000,1\n", encoding="utf-8")
     samples, found = surveyed(tmp_path)
     assert found.mask_values == {1: COUNT, 2: COUNT}
     np.testing.assert_array_equal(samples.samples[0].mask(), np.array([0, 2, 1, 2])[scene(1)[1]])
     for text, words in (
-        ("#0000ff,2\n", "holds a colour that has no value.*#ff0000"),
+        ("#0000ff,2\n", "holds a color that has no value.*#ff0000"),
         ("blue,2\n", "line 1"),
         ("#0000ff,2\n" * 2, "twice"),
     ):
-        (tmp_path / "mask_colours.csv").write_text(text, encoding="utf-8")
+        (tmp_path / "mask_colors.csv").write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=words):
             read_folder(tmp_path)
 
@@ -531,11 +531,11 @@ def test_a_stack_with_a_stack_of_masks_is_a_sample_a_plane(tmp_path) -> None:
     assert found.masks == 6  # blank planes are those that nobody has annotated
     np.testing.assert_array_equal(samples.samples[7].plane().read()[0], pixels[3])
     np.testing.assert_array_equal(samples.samples[7].mask(), labels[3])
-    assert any("2 file(s) hold 8 planes" in fact for fact in samples.facts)
+    assert any("8 planes in 2 files" in fact for fact in samples.facts)
     tiff(tmp_path / "masks" / "two_mask.tif", labels[:3], metadata={"axes": "ZYX"}, ome=True)
     faults = [fact.fault for fact in surveyed(tmp_path)[1].facts if fact.fault]
     assert len(faults) == 4
-    assert "the mask two_mask.tif holds 3 plane(s), its image 4" in faults[0]
+    assert "the mask two_mask.tif holds 3 planes, its image 4" in faults[0]
 
 
 def test_axes_of_images_can_be_said(tmp_path) -> None:
@@ -712,7 +712,7 @@ def test_what_was_decided_is_said_by_the_command_line(tmp_path, capsys) -> None:
     command = ["train", str(tmp_path), "-o", str(tmp_path / "m.safetensors"), "--epochs", "1", "--size", "64", "--device", "cpu"]
     assert main(command) == 0
     said = capsys.readouterr()
-    assert "black and white (0 and 255)" in said.err + said.out
+    assert "in black and white (0 and 255)" in said.err + said.out
     assert "img1_mask.png for img1.png" in said.err + said.out
     assert main([*command, "--overwrite", "--instance-labels", "--mask-kind", "classes"]) == 2
     assert "contradict" in capsys.readouterr().err

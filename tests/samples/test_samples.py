@@ -151,7 +151,7 @@ def test_masks_are_read_where_they_leave_no_doubt(tmp_path) -> None:
         found = Sample("x", tmp_path / name, tmp_path / name, None, "x").mask()
         np.testing.assert_array_equal(found, mask)
     for name, pixels, words in (
-        ("colour.png", np.dstack([mask, mask * 2, mask[::-1]]), "in colour"),
+        ("colour.png", np.dstack([mask, mask * 2, mask[::-1]]), "in color"),
         ("half.tif", mask * np.float32(0.5), "fractions"),
         ("below.tif", -mask.astype(np.int16), "negative"),
         ("deep.tif", np.stack([mask] * 9), "9 planes|axes"),

@@ -38,7 +38,8 @@ class Desk:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._inboxes: dict[int, Inbox[Any]] = {}
-        self._ours: dict[int, tuple[Any, int]] = {}  # arrays of the caller that are read here, by id
+        self._arrays: dict[int, Any] = {}  # arrays of the caller, by their number
+        self._numbers: dict[int, int] = {}  # and their numbers by id
         self._questions = itertools.count()
         self._waiting: dict[int, _Question] = {}
 
@@ -79,9 +80,9 @@ class Desk:
             return self._inboxes.setdefault(number, Inbox())
 
     def _name(self, value: Any) -> Name | None:
-        ours = self._ours.get(id(value))
-        if ours is not None and ours[0] is value:
-            return ("array", ours[1])
+        number = self._numbers.get(id(value))
+        if number is not None:
+            return ("array", number)
         if isinstance(value, ServedArray | Inbox):
             return None  # of another job: pickling it says so
         place = on_disk(value)
@@ -91,12 +92,15 @@ class Desk:
         what, number, *rest = name
         if what == "inbox":
             return self._inbox(number)
+        if number in self._arrays:
+            return self._arrays[number]  # given more than once
         if what == "zarr":
             array = open_on_disk(*rest)
         else:
             array = ServedArray(lambda place: self._ask(number, place), *rest)
         with self._lock:
-            self._ours[id(array)] = (array, number)
+            array = self._arrays.setdefault(number, array)
+            self._numbers[id(array)] = number
         return array
 
     def _ask(self, number: int, place: Place) -> NDArray[Any]:

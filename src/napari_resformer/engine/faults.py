@@ -153,8 +153,10 @@ def crash_fault(exit_code: int | None, *, said: Sequence[str] = (), starting: bo
     how = _DEATHS.get(code, f"ended unasked (exit code {shown})")
     if starting:
         how += " while it started"
+        if said and 0 < code < 128:  # Python says the reason last
+            how += f": {said[-1].strip()}"
     remedy = _MORE_MEMORY if code in _OF_MEMORY else _WHOLE_AGAIN if starting else _AGAIN
-    return Fault("crashed", f"The worker process {how}.", remedy, traceback=log)
+    return Fault("crashed", f"The worker process {how.rstrip('.')}.", remedy, traceback=log)
 
 
 def start_fault(error: BaseException) -> Fault:

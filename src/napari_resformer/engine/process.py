@@ -109,7 +109,7 @@ class _Core:
         self._numbers = itertools.count()
         self._records: dict[int, _Record] = {}
         self._session: Session | None = None
-        self._stuck: Session | None = None
+        self._stuck: set[Session] = set()
         self._closed = False
         self._idle: threading.Timer | None = None
 
@@ -126,21 +126,25 @@ class _Core:
 
     def submit(self, job: Job, on_event: OnEvent, on_end: OnEnd) -> ProcessHandle:
         with self._lock:
-            if self._closed:
-                raise RuntimeError("the engine is closed; make a new one")
+            self._check_open()
             record = _Record(next(self._numbers), on_event, on_end)
         try:
             parcel = record.shelf.pack((job.function, job.args, dict(job.kwargs)))
         except Exception as error:  # what cannot be pickled raises what it likes
             _logger.debug("a job could not be sent", exc_info=True)
-            threading.Thread(target=self._refuse, args=(record, describe(error)), name="resformer-refuse", daemon=True).start()
+            later(0.0, self._refuse, record, describe(error))
             return ProcessHandle(self, record)
         with self._lock:
+            self._check_open()
             self._work_came()
             record.session = self._ready()
             self._records[record.number] = record
             record.session.post(("run", record.number), parcel)
-            record.shelf.connect()
+            try:
+                record.shelf.connect()
+            except Exception as error:
+                _logger.debug("what is in a mailbox could not be sent", exc_info=True)
+                later(0.0, self._refuse, record, describe(error))
         return ProcessHandle(self, record)
 
     def cancel(self, record: _Record) -> None:
@@ -160,7 +164,7 @@ class _Core:
             session.end()
 
     # ------------------------------------------------------------------------------------- called by threads of the session
-    def on_message(self, session: Session, head: Head, parcel: Parcel) -> None:
+    def on_message(self, head: Head, parcel: Parcel) -> None:
         what, number, fact = head
         with self._lock:
             record = self._records.get(number)
@@ -173,13 +177,13 @@ class _Core:
             event = record.shelf.unpack(parcel)
         except Exception as error:
             _logger.debug("an event of a job could not be read", exc_info=True)
-            session.post(("cancel", number))
-            event = Failed(describe(error))
+            record.tell(Failed(describe(error)))
+            self.cancel(record)
         else:
             record.has_result |= fact
-        record.tell(event)
+            record.tell(event)
 
-    def on_question(self, session: Session, head: Head) -> tuple[Any, Parcel] | None:  # noqa: ARG002 - numbers are ours
+    def on_question(self, head: Head) -> tuple[Any, Parcel] | None:
         _, number, _, array, place = head
         with self._lock:
             record = self._records.get(number)
@@ -193,8 +197,9 @@ class _Core:
                 self._session = None
                 self._work_came()
             left = [record for record in self._records.values() if record.session is session]
-            if self._stuck is session:
-                fault, self._stuck = stopped_fault(), None
+            if session in self._stuck:
+                self._stuck.discard(session)
+                fault = stopped_fault()
         for record in left:
             cancelled = (self._closed or record.cancelled_at is not None) and not record.has_result
             if not cancelled and not record.has_result:
@@ -202,6 +207,10 @@ class _Core:
             self._end(record, cancelled=cancelled)
 
     # ---------------------------------------------------------------------------------------------------------------- inside
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the engine is closed; make a new one")
+
     def _ready(self) -> Session:
         if self._session is None or not self._session.usable:  # it may have died unasked a moment ago
             self._session = Session(self)
@@ -219,7 +228,9 @@ class _Core:
 
     def _refuse(self, record: _Record, fault: Fault) -> None:
         record.tell(Failed(fault))
-        self._end(record, cancelled=False)
+        self.cancel(record)
+        if record.session is None:  # else the worker knows it, and it ends there
+            self._end(record, cancelled=False)
 
     def _work_came(self) -> None:
         if self._idle is not None:
@@ -252,7 +263,7 @@ class _Core:
             beside = any(other.cancelled_at is None for other in mine)
             stuck = waited >= (self._patience_beside if beside else self._patience)
             if stuck:
-                self._stuck = session
+                self._stuck.add(session)
                 if self._session is session:
                     self._session = None
         if stuck:

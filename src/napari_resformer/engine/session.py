@@ -26,10 +26,10 @@ _logger = logging.getLogger(__name__)
 class Owner(Protocol):
     """Whom a session tells what happens; called in threads of the session."""
 
-    def on_message(self, session: Session, head: Head, parcel: Parcel) -> None:
+    def on_message(self, head: Head, parcel: Parcel) -> None:
         """Take a message; must not block."""
 
-    def on_question(self, session: Session, head: Head) -> tuple[Any, Parcel] | None:
+    def on_question(self, head: Head) -> tuple[Any, Parcel] | None:
         """Answer a question, which may take long; None if nobody waits for it any more."""
 
     def on_gone(self, session: Session, fault: Fault) -> None:
@@ -112,7 +112,7 @@ class Session:
                 if head[0] == "ask":
                     self._questions.put(head)
                 else:
-                    self._owner.on_message(self, head, parcel)
+                    self._owner.on_message(head, parcel)
         except EOFError:
             pass  # it is gone
         except BaseException as error:  # for instance no memory for a result: what comes next cannot be understood
@@ -174,7 +174,7 @@ class Session:
         for head in iter(self._questions.get, None):
             _, job, question, *_ = head
             try:
-                answer = self._owner.on_question(self, head)
+                answer = self._owner.on_question(head)
             except BaseException as error:  # whatever reading an image may raise is the job's affair
                 _logger.debug("a region could not be read", exc_info=True)
                 words = " ".join(str(error).split()) or type(error).__name__

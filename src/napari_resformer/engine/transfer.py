@@ -36,6 +36,12 @@ class _Pickler(pickle.Pickler):
     def persistent_id(self, obj: Any) -> Name | None:
         return None if type(obj) in _PLAIN else self._name(obj)
 
+    def reducer_override(self, obj: Any) -> Any:
+        """Send the memory of numpy's arrays aside even if it has gaps; by itself numpy would also lose its byte order then."""
+        if type(obj) is np.ndarray and not obj.dtype.hasobject and not (obj.flags.c_contiguous or obj.flags.f_contiguous):
+            return np.ascontiguousarray(obj).__reduce_ex__(5)
+        return NotImplemented
+
 
 class _Unpickler(pickle.Unpickler):
     def __init__(self, body: bytes, buffers: Iterable[Any], find: Callable[[Name], Any], refused: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -77,15 +78,17 @@ def _accept(key: bytes, voice: int) -> Connection:
                 folder.rmdir()
 
 
-def _watch(lifeline: int, parent: int, leave: Any) -> None:
+def _watch(lifeline: int, parent: int, leave: Callable[[], NoReturn]) -> NoReturn:
     """Leave when the other process is gone; also if a copy of it (a fork) holds the pipe open."""
     import psutil
 
     try:
         other = psutil.Process(parent)
-        while not _ended(lifeline, _GLANCE) and other.is_running():
-            pass
     except psutil.NoSuchProcess:
+        leave()
+    except psutil.Error:
+        other = None  # it may not be looked at; the pipe will do
+    while not _ended(lifeline, _GLANCE) and (other is None or other.is_running()):
         pass
     leave()
 

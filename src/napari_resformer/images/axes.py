@@ -162,6 +162,6 @@ def explained_axes(axes: str, shape: Sequence[int], channels: int = 0) -> str:
 def _ambiguous(shape: tuple[int, ...], choices: Sequence[str]) -> str:
     offer = f", for instance {', '.join(choices)}" if choices else ""
     return (
-        f"the axes of an image of shape {shape} are ambiguous; name them by one letter a dimension "
+        f"the axes of an image of shape {shape} are ambiguous; name them (--axes) by one letter a dimension "
         f"(T, Z, P any loop, C channel, Y, X){offer}"
     )

@@ -43,7 +43,8 @@ class LazyArray(ABC):
         return np.asarray(self._read(self._place(key)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.array(self[...], dtype=dtype, copy=copy)
+        whole = self[...]  # numpy 1 knows no copy=None
+        return np.array(whole, dtype=dtype) if copy else whole.astype(dtype or whole.dtype, copy=False)
 
     @abstractmethod
     def _read(self, place: Place) -> Any:

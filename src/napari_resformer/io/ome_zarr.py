@@ -80,7 +80,7 @@ def read_zarr(path: Path, chosen: int | None = None) -> Found:
         one = images[which]
         group = node[one.group] if one.group else node
         found = _image(group, path / one.group, one.number)
-    return replace(found, images=len(images), notes=(*notes, *found.notes, *(f"zarr says: {line}" for line in heard)))
+    return replace(found, images=len(images), notes=(*notes, *found.notes, *(f"the zarr reader says: {line}" for line in heard)))
 
 
 def _told(node: Any) -> Mapping[str, Any]:
@@ -133,7 +133,7 @@ def _image(group: Any, path: Path, which: int) -> Found:
     placed = [_place(dataset, image, ndim, units) for dataset, _ in arrays]
     if any(place is None for place in placed):
         notes += ("its scale or translation cannot be read and was ignored",)
-    places = tuple(place for place in placed if place is not None) if None not in placed else ()
+    places = _centred([place for place in placed if place is not None], arrays) if None not in placed else ()
     sizes: dict[str, float] = {}
     for letter, unit, step in zip(letters, units, places[0].scale if places else (), strict=False):
         factor = micrometres(unit)
@@ -219,6 +219,17 @@ def _place(dataset: Mapping[str, Any], image: Mapping[str, Any], ndim: int, unit
     except (AttributeError, KeyError, TypeError):
         return None
     return Place(tuple(scale), tuple(translate), units if len(units) == ndim else ("",) * ndim)
+
+
+def _centred(places: list[Place], arrays: list[tuple[dict[str, Any], Any]]) -> tuple[Place, ...]:
+    """Return the places of levels; where a file does not say where a coarse one lies, its pixels cover those of the finest."""
+    first = places[0]
+    for level, (dataset, _) in enumerate(arrays):
+        steps, place = dataset.get("coordinateTransformations") or [], places[level]
+        if level and not any(step.get("type") == "translation" for step in steps):
+            start = zip(first.translate, first.scale, place.scale, strict=True)
+            places[level] = replace(place, translate=tuple(at + (coarse - fine) / 2 for at, fine, coarse in start))
+    return tuple(places)
 
 
 def _judge(array: Any, path: Path) -> tuple[str, ...]:

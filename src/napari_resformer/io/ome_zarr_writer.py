@@ -103,7 +103,8 @@ def ome_attributes(image: Image, axes: str, levels: int, channel_names: Sequence
     Parameters
     ----------
     image : Image
-        Gives the pixel size, and the place where it is a part of a larger image.
+        Gives scale, units and translation as its own file says them; else the pixel size, and the place where it is a part of a
+        larger image.
     axes : str
         One letter an axis of the arrays.
     levels : int
@@ -117,10 +118,15 @@ def ome_attributes(image: Image, axes: str, levels: int, channel_names: Sequence
         known |= {"Y": image.pixel_size[0], "X": image.pixel_size[1]}
     if image.z_step is not None:
         known["Z"] = image.z_step
-    for axis in described:
-        if axis["name"].upper() in known:
-            axis["unit"] = "micrometer"
+    units = dict.fromkeys(known, "micrometer")
     shift = place_of(image, axes, known)
+    if (place := image.mask_place) is not None:
+        known = dict(zip(image.mask_axes, place.scale, strict=True))
+        units = dict(zip(image.mask_axes, place.units, strict=True))
+        shift = [dict(zip(image.mask_axes, place.translate, strict=True)).get(axis, 0.0) for axis in axes]
+    for axis in described:
+        if unit := units.get(axis["name"].upper()):
+            axis["unit"] = unit
     datasets = []
     for level in range(levels):
         scale = [known.get(axis, 1.0) * (2**level if axis in "YX" else 1) for axis in axes]

@@ -21,7 +21,7 @@ _GRAY = {"1", "L", "I", "F", "I;16", "I;16B", "I;16L"}
 _MOVIES = {"GIF", "PNG", "WEBP"}
 """Formats whose frames are a movie; the further pictures in a JPEG are previews or depths of the first."""
 
-_MOST = {"PNG": 1040.0, "JPEG": 6200.0, "GIF": 3000.0, "BMP": 256.0}
+_MOST = {"PNG": 1040.0, "JPEG": 1100.0, "GIF": 3000.0, "BMP": 256.0}
 """Bytes of pixels that a byte of the file can become at most; WebP has no such bound, and a side of 16383 pixels at most."""
 
 _PNG_COLOURS = (0, 2, 4, 6)
@@ -50,7 +50,9 @@ def read_picture(path: Path, chosen: int | None = None) -> Found:
         head = file.read(32)
         try:
             return _read(path, file, head)
-        except SyntaxError:  # a block beside the pixels may be damaged
+        except UnreadableError:
+            raise
+        except (SyntaxError, ValueError):  # a block beside the pixels may be damaged
             if _format(head) != "PNG" or head[25] not in _PNG_COLOURS:
                 raise
     width, height = (int.from_bytes(head[start : start + 4], "big") for start in (16, 20))
@@ -118,7 +120,7 @@ def _open(file: IO[bytes], head: bytes) -> Any:
 
 def _judge(picture: Any, kind: str, frames: int, held: int) -> None:
     width, height = picture.size
-    samples = {"1": 1 / 8, "RGB": 3, "RGBA": 4, "LA": 2}.get(picture.mode, 1)
+    samples = {"1": 1 / 8, "RGB": 3, "RGBA": 4, "CMYK": 4, "LA": 2}.get(picture.mode, 1)
     if kind in _MOST:
         check_claim(int(width * height * samples), held, _MOST[kind], f"{width} × {height} pixels")
     check_memory(int(width * height * max(samples, 1) * frames * _TIMES_IN_MEMORY), f"its {width} × {height} pixels")

@@ -15,6 +15,7 @@ from napari_resformer.io.judge import UnreadableError
 from napari_resformer.io.lazy import turned
 from napari_resformer.io.metadata import Found
 from napari_resformer.io.names import pick
+from napari_resformer.io.numbers import count
 from napari_resformer.io.said import listening
 from napari_resformer.io.tiff_facts import Facts, facts_of
 from napari_resformer.io.tiff_ome import Ome, OmeFacts, metadata_file, read_ome
@@ -72,7 +73,7 @@ def read_tiff(path: Path, chosen: int | None = None) -> Found:
         weakref.finalize(found.levels[0], opened.file.close)  # pixels are still to be read
     else:
         opened.file.close()
-    said = () if stack.notes else tuple(f"tifffile says: {line}" for line in heard)
+    said = () if stack.notes else tuple(f"the TIFF reader says: {line}" for line in heard)
     return replace(found, notes=(*found.notes, *said))
 
 
@@ -82,7 +83,11 @@ def _open(path: Path) -> _Opened:
 
     file = tifffile.TiffFile(path)
     try:
-        facts, notes = facts_of(file), list[str]()
+        facts, notes = Facts(), list[str]()
+        try:
+            facts = facts_of(file)
+        except Exception as error:  # noqa: BLE001 - damaged words make their reader raise anything
+            notes.append(f"its pixel size cannot be read and was ignored ({error})")
         ome: Ome | None = None
         options: dict[str, Any] = {}
         if file.is_ome and file.ome_metadata:
@@ -100,13 +105,21 @@ def _open(path: Path) -> _Opened:
         with suppress(Exception):
             return _Opened(file, list(file.series), ome, facts, (*notes, *(ome.notes if ome else ()), *facts.notes))
         file.close()
-        options = {f"is_{kind}": False for kind in _WITHOUT_PROGRAMS}
+        options = {flag: False for flag in map("is_{}".format, _WITHOUT_PROGRAMS) if _can_be_set(flag)}
         file = tifffile.TiffFile(path, **options)
         notes.append("what a program wrote into it of its planes is damaged and was ignored")
         return _Opened(file, list(file.series), None, facts, (*notes, *facts.notes))
     except BaseException:
         file.close()
         raise
+
+
+def _can_be_set(flag: str) -> bool:
+    """Return whether tifffile can be told what kind a file is; which ones it can differs between its releases."""
+    import tifffile
+
+    is_known = flag.removeprefix("is_") in tifffile.TIFF.FILE_FLAGS
+    return is_known and not isinstance(getattr(tifffile.TiffFile, flag, None), property)
 
 
 def _ome(path: Path, file: Any) -> Ome:
@@ -126,9 +139,9 @@ def _describe(path: Path, opened: _Opened, chosen: int | None) -> tuple[Found, S
     stack = stack_of(path, file, number, series)
     place = stack.axes.find("S")  # of a pixel: they are its channels, whatever the other axes are
     axis = place if place >= 0 else None
-    count = 1 if axis is None else int(stack.levels[0].shape[axis])
-    samples, notes = samples_of(series.keyframe, axis, count, is_lut=series.kind not in _PLAIN)
-    orientation = int(getattr(series.keyframe.tags.get("Orientation"), "value", 1))
+    stored = 1 if axis is None else int(stack.levels[0].shape[axis])
+    samples, notes = samples_of(series.keyframe, axis, stored, is_lut=series.kind not in _PLAIN)
+    orientation = count(getattr(series.keyframe.tags.get("Orientation"), "value", 1)) or 1
     y, x = stack.axes.index("Y"), stack.axes.index("X")
     levels = tuple(turned(level, orientation, y, x) for level in stack.levels)
     if orientation in range(2, 9):

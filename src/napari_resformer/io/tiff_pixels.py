@@ -20,7 +20,7 @@ LAZY_BYTES = 2**28
 _LARGEST_PIECE = 2**26
 """Bytes; where a strip or tile is larger, each look into it would cost as much as reading the image."""
 
-_MOST = {1: 1.0, 5: 2600.0, 8: 1040.0, 32946: 1040.0, 32773: 64.0, 6: 6200.0, 7: 6200.0, 33007: 6200.0, 50000: 33000.0}
+_MOST = {1: 1.0, 5: 2600.0, 8: 1040.0, 32946: 1040.0, 32773: 64.0, 6: 1100.0, 7: 1100.0, 33007: 1100.0, 50000: 33000.0}
 """Bytes of pixels that a byte becomes at most, by compression; others have no bound that would tell."""
 _ANY = 2.0**20
 _SPARSE = 1000

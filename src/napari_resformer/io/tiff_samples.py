@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_resformer.io.metadata import Kind, Samples
+from napari_resformer.io.numbers import count as count_of
 
 _WHITE_IS_ZERO, _RGB, _PALETTE, _INKS, _YCBCR, _CIELAB, _ICCLAB, _ITULAB = 0, 2, 3, 5, 6, 8, 9, 10
 _SAMPLES = {_RGB: 3, _INKS: 4, _YCBCR: 3, _CIELAB: 3, _ICCLAB: 3}
@@ -60,7 +61,7 @@ def _coloured(page: Any, plain: Samples, count: int) -> tuple[Samples, tuple[str
     kind = _KINDS[photometric]
     if photometric == _YCBCR and int(page.compression) in _JPEGS:
         kind = "rgb"  # as decoded
-    if photometric == _INKS and int(getattr(page.tags.get("InkSet"), "value", 1)) != 1:
+    if photometric == _INKS and count_of(getattr(page.tags.get("InkSet"), "value", 1)) != 1:
         return plain, ("the file holds inks other than cyan, magenta, yellow and black; they are read as channels",)
     further = count - plain.alpha - _SAMPLES[photometric]
     if photometric in (_CIELAB, _ICCLAB) and plain.bits not in (8, 16):

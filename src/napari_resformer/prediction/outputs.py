@@ -23,9 +23,12 @@ LABELS = 256
 
 def labels(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return the class with the largest logit (classes, rows, columns) of each pixel; of equal ones the first."""
-    if len(logits) == 2:
-        return (logits[1] > logits[0]).view(np.uint8)
-    return logits.argmax(0).astype(np.uint8)
+    found = np.zeros(logits.shape[1:], np.uint8)
+    highest = logits[0].copy()
+    for value, values in enumerate(logits[1:], start=1):  # several times as fast as argmax along the first axis
+        found[values > highest] = value
+        np.maximum(highest, values, out=highest)
+    return found
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -77,7 +77,7 @@ def match_channels(image: Image, wanted: Sequence[str], chosen: Sequence[int | s
     have, need = image.channels, len(wanted)
     colour_model = tuple(wanted) == COLOUR
     if chosen is not None:
-        take = tuple(_channel_number(image, channel) for channel in chosen)
+        take = _channel_numbers(image, chosen)
         if len(take) == need:
             return ChannelRule(take, "as is", _pairs(image, take, wanted))
         if len(take) == 1 and colour_model:
@@ -114,10 +114,21 @@ def _by_name(image: Image, wanted: Sequence[str]) -> tuple[int, ...] | None:
     return tuple(names.index(name) for name in ours)
 
 
+def _channel_numbers(image: Image, chosen: Sequence[int | str]) -> tuple[int, ...]:
+    """Return the channels that are meant: a list that is all numbers of channels means these, whatever channels are called."""
+    words = [str(channel).strip() for channel in chosen]
+    if all(word.isdecimal() and int(word) < image.channels for word in words):
+        return tuple(map(int, words))
+    return tuple(_channel_number(image, channel) for channel in chosen)
+
+
 def _channel_number(image: Image, channel: int | str) -> int:
     names = [name.casefold() for name in image.channel_names]
     if isinstance(channel, str) and channel.casefold() in names:
-        return names.index(channel.casefold())
+        same = [str(number) for number, name in enumerate(names) if name == channel.casefold()]
+        if len(same) > 1:
+            raise ValueError(f"{len(same)} channels of {image.name} are called {channel}; give the number: {' or '.join(same)}")
+        return int(same[0])
     try:
         number = int(channel)
     except ValueError:

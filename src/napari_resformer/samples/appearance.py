@@ -13,9 +13,9 @@ from typing import Literal
 
 from napari_resformer.samples.rules import MAX_CLASS, MaskKind
 from napari_resformer.samples.stored import MANY_COLOURS, Evidence
-from napari_resformer.samples.words import named
+from napari_resformer.samples.words import counted, named
 
-COLOUR_TABLE = "mask_colours.csv"
+COLOR_TABLE = "mask_colors.csv"
 """In a data folder: which colour of its masks is which label value."""
 
 _BLACK = 0
@@ -64,7 +64,7 @@ def resolve(masks: Sequence[Evidence], asked: MaskKind, table: Mapping[int, int]
 
 
 def read_colour_table(path: Path) -> dict[int, int]:
-    """Read which colour is which label value: lines of ``colour,value`` such as ``#ff0000,1``; black is 0 unless it is listed.
+    """Read which colour is which label value: lines of ``color,value`` such as ``#ff0000,1``; black is 0 unless it is listed.
 
     Raises
     ------
@@ -80,9 +80,9 @@ def read_colour_table(path: Path) -> dict[int, int]:
         colour = re.fullmatch(r"#?([0-9a-fA-F]{6})", values[0])
         if len(values) < 2 or not colour or not values[1].isdecimal() or int(values[1]) > MAX_CLASS + 1:
             said = ",".join(line)
-            raise ValueError(f"line {number} of {path} is {said!r}; each line gives a colour and its label value: #ff0000,1")
+            raise ValueError(f"line {number} of {path} is {said!r}; each line gives a color and its label value: #ff0000,1")
         if int(colour[1], 16) in table:
-            raise ValueError(f"{path} gives the colour {values[0]} twice; keep one of these lines")
+            raise ValueError(f"{path} gives the color {values[0]} twice; keep one of these lines")
         table[int(colour[1], 16)] = int(values[1])
     return table
 
@@ -95,15 +95,15 @@ def _opacity(masks: Sequence[Evidence], asked: MaskKind) -> Plain:
     soft = [mask for mask in clear if mask.opacity == "soft"]
     if soft and asked != "binary":
         fault = (
-            f"the mask {soft[0].name} is half transparent in places ({len(soft)} mask(s)), as at soft edges: save whole numbers "
-            "without transparency, or give --mask-kind binary to cut at half"
+            f"the mask {soft[0].name} is half transparent in places ({counted(len(soft), 'mask')}), as at soft edges: save whole "
+            "numbers without transparency, or give --mask-kind binary to cut at half"
         )
         return Plain((), (), faults=(fault,))
     if len({value for mask in clear for value in mask.beneath}) == 1:
-        fact = f"{len(clear)} mask(s) are drawn on a transparent ground: what is opaque is the one mask class"
+        fact = f"{counted(len(clear), 'mask')} drawn on a transparent background: what is opaque is the one mask class"
         use: Opacity = "mask"
     else:
-        fact, use = f"the transparent pixels of {len(clear)} mask(s) are background", "background"
+        fact, use = f"transparent pixels count as background, in {counted(len(clear), 'mask')}", "background"
     seen = []
     for mask in masks:
         if mask.opacity != "all":
@@ -119,13 +119,13 @@ def _colours(plain: Plain, asked: MaskKind, table: Mapping[int, int]) -> Plain:
     coloured = [mask for mask in plain.masks if mask.colour]
     grays = {colour for mask in plain.masks if not mask.colour for colour in _as_colours(mask)}
     if not coloured and not (table and grays <= {_BLACK, *table}):
-        unused = (f"{COLOUR_TABLE} is not used: the masks hold other values than its colours",) if table else ()
+        unused = (f"{COLOR_TABLE} is not used: the masks hold other values than its colors",) if table else ()
         return replace(plain, facts=(*plain.facts, *unused))
     found = Counter(colour for mask in coloured for colour in mask.counts)
     if not table and any(not mask.counts for mask in coloured):
         photo = next(mask for mask in coloured if not mask.counts)
         fault = (
-            f"the mask {photo.name} holds more than {MANY_COLOURS} colours, as a photograph or a JPEG file does; save label "
+            f"the mask {photo.name} holds more than {MANY_COLOURS} colors, as a photograph or a JPEG file does; save label "
             "values 0, 1, 2, ... in a grayscale PNG or TIFF"
         )
         return replace(plain, faults=(fault,))
@@ -133,8 +133,8 @@ def _colours(plain: Plain, asked: MaskKind, table: Mapping[int, int]) -> Plain:
     if told is None:
         listed = named([f"#{colour:06x}" for colour in sorted(found)], _SHOWN)
         fault = (
-            f"{len(coloured)} mask(s) are in colour ({listed}), for instance {coloured[0].name}, and which colour means which "
-            f"class is not known: write {COLOUR_TABLE} beside masks/ with a line colour,value each, for instance "
+            f"{counted(len(coloured), 'mask')} in color ({listed}), for instance {coloured[0].name}; which color means which "
+            f"class is not known: write {COLOR_TABLE} beside masks/ with a line color,value each, for instance "
             f"#{max(found):06x},1, or save label values 0, 1, 2, ..."
         )
         return replace(plain, faults=(fault,))
@@ -143,10 +143,10 @@ def _colours(plain: Plain, asked: MaskKind, table: Mapping[int, int]) -> Plain:
     if strange := sorted(everything - told.keys()):
         which = next(mask for mask in plain.masks if strange[0] in _as_colours(mask))
         listed = named([f"#{colour:06x}" for colour in strange], _SHOWN)
-        fault = f"the mask {which.name} holds a colour that has no value in {COLOUR_TABLE}: {listed}; add a line for each"
+        fault = f"the mask {which.name} holds a color that has no value in {COLOR_TABLE}: {listed}; add a line for each"
         return replace(plain, faults=(fault,))
     masks = tuple(_by_table(mask, told) for mask in plain.masks)
-    fact = "colours of the masks: " + ", ".join(f"#{colour:06x} is {told[colour]}" for colour in sorted(everything)[:_SHOWN])
+    fact = "colors of the masks: " + ", ".join(f"#{colour:06x} is {told[colour]}" for colour in sorted(everything)[:_SHOWN])
     return replace(plain, masks=masks, colours=tuple(sorted(told.items())), facts=(*plain.facts, fact))
 
 

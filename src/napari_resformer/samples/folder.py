@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_resformer.events import Finished, Progress
 from napari_resformer.io.read import SUFFIXES
-from napari_resformer.samples.appearance import COLOUR_TABLE, read_colour_table
+from napari_resformer.samples.appearance import COLOR_TABLE, read_colour_table
 from napari_resformer.samples.kinds import decide
 from napari_resformer.samples.listing import Listing, find_subfolder, list_files, subfolders, suffix
 from napari_resformer.samples.mask_file import read_stored
@@ -24,7 +24,7 @@ from napari_resformer.samples.rules import MaskKind, MaskRule
 from napari_resformer.samples.sample import LastRead, Sample, SampleSet, StackPlace
 from napari_resformer.samples.stored import Evidence, look
 from napari_resformer.samples.table import CLASS, FOLD, GROUP, find_table, read_table
-from napari_resformer.samples.words import named
+from napari_resformer.samples.words import counted, named
 
 IMAGES, MASKS, INSTANCES, LABELS = "images", "masks", "instances", "labels.csv"
 
@@ -41,7 +41,7 @@ def read_folder(path: str | Path, *, mask_kind: MaskKind = "auto", axes: str | N
     path : str or Path
         Holds ``images/``, and may hold ``masks/`` (files named as their images, with or without an ending such as ``_mask``),
         ``instances/`` (the same, one value an object), ``labels.csv`` with the columns ``filename``, ``class`` and perhaps
-        ``group`` and ``fold``, and ``mask_colours.csv`` (``colour,value``) where masks are in colour.
+        ``group`` and ``fold``, and ``mask_colors.csv`` (``color,value``) where masks are in color.
     mask_kind : {"auto", "classes", "instances", "binary"}
         What the values of all masks stand for: mask classes, objects of one class, or one class wherever there is something.
         "auto" decides by what the masks hold; ``facts`` of the result say how.
@@ -78,24 +78,23 @@ def iter_read_folder(
     listing = list_files(folder)
     told = _Told(warnings=list(listing.notes()))
     if not listing.files:
-        raise ValueError(
-            f"{folder} holds no image" + (f", but {len(listing.others)} file(s) of other kinds ({suffix(listing.others[0])})"
-            if listing.others else "") + f"; known formats are {', '.join(sorted(SUFFIXES))}"
-        )  # fmt: skip
+        others = counted(len(listing.others), "file of another kind", "files of other kinds")
+        but = f", but {others} ({suffix(listing.others[0])})" if listing.others else ""
+        raise ValueError(f"{folder} holds no image{but}; known formats are {', '.join(sorted(SUFFIXES))}")
     files, beside = _apart(listing)
     images = ImageNames(tuple(files))
     masks, instances = _masks(path, images, beside, told)
     rows = _rows(path, images, told)
     if inner := subfolders(tuple(files)):
         listed = named([f"{name}/ ({count})" for name, count in inner.items()])
-        told.facts.append(f"{sum(inner.values())} image(s) lie in folders below images/: {listed}")
+        told.facts.append(f"{counted(sum(inner.values()), 'image')} in folders below images/: {listed}")
         if not any(row.get(CLASS) for row in rows.values()):
             told.facts.append("the names of these folders are not image classes; give classes in labels.csv")
     _strangers(path, told)
     if not masks and instances and find_subfolder(path, MASKS) is None:
         told.facts.append("there is no masks/: the objects in instances/ are the masks, all of one mask class")
         masks, mask_kind = instances, "instances"
-    colours = read_colour_table(path / COLOUR_TABLE) if (path / COLOUR_TABLE).is_file() else None
+    colours = read_colour_table(path / COLOR_TABLE) if (path / COLOR_TABLE).is_file() else None
     seen: list[Evidence] = []
     for evidence in _look_at_all(masks):
         seen.append(evidence)
@@ -124,8 +123,8 @@ def iter_read_folder(
         samples += _planes(sample, file, images_read, masks_read)
     if len(samples) > len(files):
         told.facts.append(
-            f"{len(files)} file(s) hold {len(samples)} planes; the planes of a file are one group, and a plane without a painted "
-            "pixel has no mask"
+            f"{len(samples)} planes in {counted(len(files), 'file')}; the planes of a file are one group, and a plane without a "
+            "painted pixel has no mask"
         )
     classes = sorted({sample.image_class for sample in samples if sample.image_class is not None})
     yield Finished(SampleSet(path.resolve().name, tuple(samples), tuple(classes), tuple(told.warnings), tuple(told.facts)))
@@ -177,14 +176,14 @@ def _masks(path: Path, images: ImageNames, beside: Mapping[str, Path], told: _To
         if both := sorted(masks.keys() & more.keys()):
             raise ValueError(
                 f"{both[0]} has two masks, masks/{masks[both[0]].name} and images/{more[both[0]].name}; keep one "
-                f"({len(both)} such image(s))"
+                f"({counted(len(both), 'such image')})"
             )
         told.facts.append(
-            f"{len(more)} file(s) in images/ are masks by their names and are used as masks, for instance {next(iter(beside))}"
+            f"{counted(len(more), 'file')} in images/ used as masks, as their names say, for instance {next(iter(beside))}"
         )
         masks |= more
     if masks and (without := [name for name in images.names if name not in masks]):
-        told.facts.append(f"{len(without)} image(s) have no mask, for instance {without[0]}")
+        told.facts.append(f"{counted(len(without), 'image')} without a mask, for instance {without[0]}")
     return {name: masks[name] for name in images.names if name in masks}, instances
 
 
@@ -210,8 +209,8 @@ def _strangers(path: Path, told: _Told) -> None:
         held = sum(1 for file in islice(folder.iterdir(), 1000) if file.suffix.lower() in SUFFIXES)
         if held:
             told.warnings.append(
-                f"{folder.name}/ holds {held} image file(s) and is not read: images belong in images/, masks in masks/, instance "
-                "labels in instances/"
+                f"{folder.name}/ holds {counted(held, 'image file')} and is not read: images belong in images/, masks in masks/, "
+                "instance labels in instances/"
             )
 
 

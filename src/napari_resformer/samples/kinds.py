@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from napari_resformer.samples.appearance import resolve
 from napari_resformer.samples.rules import MAX_CLASS, MaskKind, MaskRule
 from napari_resformer.samples.stored import Evidence, StoredMask, look
-from napari_resformer.samples.words import gathered, named
+from napari_resformer.samples.words import counted, gathered, named
 
 MANY_VALUES = 20
 """More values than these are the numbers of objects, grays or damage sooner than classes."""
@@ -70,7 +70,7 @@ def decide(masks: Sequence[Evidence], asked: MaskKind = "auto", colours: Mapping
         for rule, use in zip(verdict.rules, plain.opacity, strict=True)
     )
     indexed = sum(mask.indexed for mask in masks)
-    stored = (f"{indexed} mask(s) are shown in other colours than they hold: what is stored counts",) if indexed else ()
+    stored = (f"{counted(indexed, 'mask')} shown in other colors than stored: the stored values count",) if indexed else ()
     notes = gathered({f"the mask {mask.name}": mask.notes for mask in masks})
     return Verdict(tuple(rules), (*stored, *plain.facts, *verdict.facts), (*notes, *verdict.warnings, *_odd(plain.masks)))
 
@@ -124,7 +124,7 @@ def _classes(masks: Sequence[Evidence], *, guess: bool = True) -> Verdict:
         ignoring = sum(alone) <= sum(ignores)
         one, other = masks[alone.index(True)], masks[ignores.index(True)]
         warnings.append(
-            f"{sum(alone)} mask(s) hold 0 and {one.top} alone (for instance {one.name}), {sum(ignores)} hold classes besides "
+            f"{counted(sum(alone), 'mask')} with 0 and {one.top} alone ({one.name}), {sum(ignores)} with other values besides "
             f"({other.name}); {one.top} was taken as " + ("ignored in all of them" if ignoring else "mask class 1 in the former, "
             "as ignored in the latter") + ": --mask-kind classes or binary overrules it"
         )  # fmt: skip
@@ -134,7 +134,7 @@ def _classes(masks: Sequence[Evidence], *, guess: bool = True) -> Verdict:
     values = _classes_of([mask for mask, single in zip(masks, alone, strict=True) if not single])
     if any(alone):
         one = masks[alone.index(True)]
-        facts.append(f"{sum(alone)} mask(s) are black and white (0 and {one.top}): white is mask class 1")
+        facts.append(f"{counted(sum(alone), 'mask')} in black and white (0 and {one.top}): white is mask class 1")
         if len(values) > 1:
             warnings.append(
                 f"some masks are black and white ({one.name}), others hold the values {_listed(values)}; white was taken as mask "
@@ -144,7 +144,7 @@ def _classes(masks: Sequence[Evidence], *, guess: bool = True) -> Verdict:
         facts.append(f"the values of the masks are mask classes: {_listed(values)}")
     if any(ignores):
         white = masks[ignores.index(True)].top
-        facts.append(f"the value {white} means ignored, in {sum(ignores)} mask(s): its pixels are left out")
+        facts.append(f"the value {white} means ignored, in {counted(sum(ignores), 'mask')}: its pixels are left out")
     rules = tuple(
         MaskRule("binary") if single else MaskRule("classes", ignore=white) for single, white in zip(alone, whites, strict=True)
     )
@@ -157,7 +157,7 @@ def _instances(masks: Sequence[Evidence], why: str = "") -> Verdict:
     if why:
         facts[0] += " (--mask-kind classes overrules it)"
     if count := sum(value is not None for value in ignored):
-        facts.append(f"the value 255 (65535 in 16 bits) means ignored, in {count} mask(s): its pixels are left out")
+        facts.append(f"the value 255 (65535 in 16 bits) means ignored, in {counted(count, 'mask')}: its pixels are left out")
     return Verdict(tuple(MaskRule("instances", ignore=value) for value in ignored), tuple(facts))
 
 
@@ -211,7 +211,7 @@ def _grays(masks: Sequence[Evidence], values: Sequence[int]) -> Iterator[str]:
         yield (
             f"{_hold(guilty)} grays between black and white ({_listed(values)}), as after resizing: where they are smooth "
             "edges, save value > 127, or give --mask-kind binary to cut at half; where grays stand for classes, save them as "
-            "0, 1, 2, ... or list them in mask_colours.csv (colour,value)"
+            "0, 1, 2, ... or list them in mask_colors.csv (color,value)"
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from napari_resformer.io.ome_zarr import is_zarr
 from napari_resformer.io.read import SUFFIXES
 from napari_resformer.samples.names import parts_of
+from napari_resformer.samples.words import counted
 
 _STRAY = {"", ".db", ".ini", ".txt", ".md", ".csv", ".tsv", ".log", ".lnk", ".url", ".html"}
 """Files that nobody takes for images: a desktop's index, notes, tables."""
@@ -41,8 +42,8 @@ class Listing:
         if self.others:
             suffixes = ", ".join(sorted({suffix(name) for name in self.others}))
             yield (
-                f"{self.folder.name}/ holds {len(self.others)} file(s) of a kind that is not read ({suffixes}), for instance "
-                f"{self.others[0]}; known formats are {', '.join(sorted(SUFFIXES))}"
+                f"{self.folder.name}/ holds {counted(len(self.others), 'file')} of a kind that is not read ({suffixes}), for "
+                f"instance {self.others[0]}; known formats are {', '.join(sorted(SUFFIXES))}"
             )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from napari_resformer.samples.names import AmbiguousNameError, ImageNames, stem_of
 from napari_resformer.samples.table import FILENAME, Table
-from napari_resformer.samples.words import named
+from napari_resformer.samples.words import counted, named
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,16 @@ def match_files(files: Mapping[str, Path], images: ImageNames, *, what: str, pla
         raise ValueError(named(faults, between="; "))
     if over and not found:
         raise ValueError(
-            f"none of the {len(over)} file(s) in {place} fits an image, for instance {place}{over[0]} and images/"
+            f"none of {counted(len(over), 'file')} in {place} fits an image, for instance {place}{over[0]} and images/"
             f"{images.names[0]}: name each {what} as its image, with or without an ending such as _mask"
         )
     other = [(image, names[0]) for image, names in found.items() if stem_of(names[0]) != stem_of(image)]
     facts, warnings = [], []
     if other:
-        facts.append(f"{len(other)} {what}(s) are named in another way, for instance {other[0][1]} for {other[0][0]}")
+        facts.append(f"{counted(len(other), what)} named in another way, for instance {other[0][1]} for {other[0][0]}")
     if over:
         listed = named([name + _near(images, name, found) for name in over])
-        warnings.append(f"{len(over)} {what}(s) in {place} fit no image and are not used: {listed}")
+        warnings.append(f"{counted(len(over), what)} in {place} without an image, not used: {listed}")
     return Matches({image: files[names[0]] for image, names in found.items()}, tuple(facts), tuple(warnings))
 
 
@@ -120,17 +120,23 @@ def match_rows(table: Table, path: Path, images: ImageNames) -> Rows:
             faults.append(f"{path} names {name} twice, in lines {table.lines[before]} and {line}; keep one line an image")
     if unknown:
         listed = named([f"{name} in line {line}{_near(images, name, found)}" for name, line in unknown])
-        faults.append(f"{path} names {len(unknown)} file(s) that are not in images/: {listed}; add them or take their lines out")
+        faults.append(f"{path} names {counted(len(unknown), 'file')} not in images/: {listed}; add them or take their lines out")
     if faults:
         raise ValueError(named(faults, between="; "))
     facts = []
     if other:
-        facts.append(f"{len(other)} name(s) in {path.name} differ from the files', for instance {other[0][0]} for {other[0][1]}")
+        facts.append(
+            f"{counted(len(other), 'name')} in {path.name} written in another way, for instance {' for '.join(other[0])}"
+        )
     left = len(images.names) - len(found)
     if left and found:
         first = next(name for name in images.names if name not in found)
-        facts.append(f"{left} image(s) have no line in {path.name}, for instance {first}: their class is unknown")
-    warnings = [f"{path.name} names {len(twice)} image(s) twice with the same values, for instance {twice[0]}"] if twice else []
+        facts.append(f"{counted(left, 'image')} without a line in {path.name}, for instance {first}: class unknown")
+    warnings = (
+        [f"{path.name} names {counted(len(twice), 'image')} twice, with the same values, for instance {twice[0]}"]
+        if twice
+        else []
+    )
     rows = {image: table.rows[place] for image, place in found.items()}
     return Rows(rows, (*table.facts, *facts), (*table.warnings, *warnings))
 

@@ -18,6 +18,7 @@ from napari_resformer.samples.kinds import decide_alone
 from napari_resformer.samples.mask_file import read_stored
 from napari_resformer.samples.rules import UNDECIDED, MaskRule
 from napari_resformer.samples.stored import StoredMask
+from napari_resformer.samples.words import counted
 
 
 @dataclass(frozen=True)
@@ -206,8 +207,8 @@ def _of_stack(stack: StackPlace, stored: StoredMask) -> StoredMask:
     index, sizes = zip(*[(place, size) for place, size in zip(stack.index, stack.sizes, strict=True) if size > 1], strict=True)
     if stored.loops != sizes:
         raise ValueError(
-            f"the mask {stored.name} holds {prod(stored.loops)} plane(s), its image {prod(sizes)}; give the mask a plane for "
-            "each of the image"
+            f"the mask {stored.name} holds {counted(prod(stored.loops), 'plane')}, its image {prod(sizes)}; give the mask a "
+            "plane for each of the image"
         )
     return stored.plane(index)
 

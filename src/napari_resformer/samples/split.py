@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
 from napari_resformer.samples.sample import Sample, SampleSet
+from napari_resformer.samples.words import counted
 
 VALIDATION_SHARE = 0.15
 LARGEST_SHARE = 0.34
@@ -68,7 +69,7 @@ def split_samples(
         crossing = {sample.group for sample in training.samples} & {sample.group for sample in validation.samples}
         if crossing:
             raise ValueError(
-                f"group {min(crossing)} lies in training and validation folds ({len(crossing)} such group(s)); "
+                f"group {min(crossing)} lies in training and validation folds ({counted(len(crossing), 'such group')}); "
                 "its images resemble each other: give each group one fold"
             )
     else:
@@ -87,8 +88,9 @@ def _draw(samples: SampleSet, seed: int, learned: Collection[str]) -> tuple[Samp
         groups[sample.group].append(sample)
     if len(groups) < 2:
         raise ValueError(
-            f"{samples.name} has {len(samples.samples)} annotated image(s) in {len(groups)} group; at least 2 groups are needed, "
-            "one to train on and one to validate (the planes of a stack are one group): annotate another image"
+            f"{samples.name} has {counted(len(samples.samples), 'annotated image')} in {counted(len(groups), 'group')}; at least "
+            "2 groups are needed, one to train on and one to validate (the planes of a stack are one group): annotate another "
+            "image"
         )
     by_kind: dict[tuple[str, bool], list[str]] = defaultdict(list)
     for name, members in groups.items():

@@ -1,8 +1,13 @@
-"""Long lists in short messages."""
+"""Numbers and lists in sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, for instance ``1 image`` or ``3 classes``."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def named(items: Sequence[object], most: int = 5, between: str = ", ") -> str:

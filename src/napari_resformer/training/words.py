@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from napari_resformer.samples.words import counted
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun, for instance ``1 image`` or ``3 classes``."""
-    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+__all__ = ["counted", "percent"]
 
 
 def percent(fraction: float) -> str:

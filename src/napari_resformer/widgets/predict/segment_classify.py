@@ -133,7 +133,7 @@ class SegmentClassify(JobDock):
             (layers.reordered, self.reset_choices),
             (layers.renamed, self._renamed),
             (viewer.layers.selection.events.active, self._active_changed),
-            (viewer.layers.selection.events.changed, self._field_changed),
+            (viewer.layers.selection.events.changed, self._selection_changed),
             (viewer.dims.events.current_step, self._step_changed),
             *self._sight.emitters(),
         ]
@@ -189,6 +189,9 @@ class SegmentClassify(JobDock):
         self._offer_regions()
         if before != WHOLE:
             self._field_changed()
+
+    def _selection_changed(self, *_: Any) -> None:
+        self._look_later()
 
     def _step_changed(self, *_: Any) -> None:
         self._show_plane()
@@ -340,7 +343,7 @@ class SegmentClassify(JobDock):
         layer = self.image.value
         self._end_run()
         self._running = ResultRun(self._viewer, layer, request.asked, self.native)
-        self._start(Job.of(predict_job, request, self._running.earlier), f"{request.model}: {layer.name}")
+        self._start(Job.of(predict_job, request, self._running.replaceable), f"{request.model}: {layer.name}")
 
     def _on_event(self, event: Any) -> None:
         super()._on_event(event)
@@ -381,8 +384,7 @@ class SegmentClassify(JobDock):
 
     def _end_run(self) -> None:
         if self._running is not None:
-            with suppress(RuntimeError):  # Qt's part of it may be gone already
-                self._running.end()
+            self._running.end()
         self._running = None
 
     def _show(self, labels: LabelsData) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -63,11 +63,18 @@ class Earlier:
         Its data now.
     checksum : int, optional
         Of its data when the result was new.
+    untouched : bool, optional
+        Whether nobody has painted in it, where that is known already; the worker then need not ask for the data.
     """
 
     layer_id: str
     data: Any
     checksum: int | None
+    untouched: bool | None = None
+
+    def light(self) -> Earlier:
+        """Return what a job needs to know."""
+        return self if self.untouched is None else replace(self, data=None)
 
 
 @dataclass(frozen=True)
@@ -199,6 +206,8 @@ def checksum(data: Any) -> int | None:
 
 def _untouched(earlier: Earlier) -> bool:
     """Return whether nobody painted in a result: napari does not let anybody paint in a pyramid."""
+    if earlier.untouched is not None:
+        return earlier.untouched
     if earlier.checksum is None:
         return not isinstance(earlier.data, np.ndarray) and not hasattr(earlier.data, "dtype")
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_resformer.widgets.base.colours import OPACITY, mask_colormap
-from napari_resformer.widgets.results.contents import Asked, Earlier, Growing, LabelsData
+from napari_resformer.widgets.results.contents import Asked, Earlier, Growing, LabelsData, checksum
 from napari_resformer.widgets.results.placement import Frame, Placed, frame_of, geometry
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ def earlier_results(layers: Iterable[Any], image_layer: Any, asked: Asked) -> li
     for layer in layers:
         told = _told(layer)
         if told.get("complete", True) and _is_of(told, image_layer) and asked.same(told["widget"]):
-            found.append(Earlier(str(layer.unique_id), _data_of(layer), told["widget"].get("checksum")))
+            data, then = _data_of(layer), told["widget"].get("checksum")
+            # Strokes are looked for here where that takes a moment only; what lies on the disk is left to the job.
+            untouched = checksum(data) == then if isinstance(data, np.ndarray) else None
+            found.append(Earlier(str(layer.unique_id), data, then, untouched))
     return found
 
 
