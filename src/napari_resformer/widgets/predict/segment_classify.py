@@ -56,7 +56,7 @@ class SegmentClassify(JobDock):
     region: ComboBox
     device: ComboBox
     run: PushButton
-    _title, _run_words = "Segment & Classify", fields.RUN
+    _title, _run_words, _patience = "Segment & Classify", fields.RUN, 200
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer, _PLAN_DELAY)
