@@ -14,7 +14,7 @@ from napari_resformer.engine.process import ProcessEngine
 if (here := str(Path(__file__).parent)) not in sys.path:  # workers get the path as it is then, and import the jobs from there
     sys.path.insert(0, here)
 
-from hearing import is_gone, wait_until
+from hearing import LONG, is_gone, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def user_folder() -> None:
 @pytest.fixture(scope="module")
 def shared() -> Iterator[ProcessEngine]:
     """One engine for all tests of a module that leave its worker alive."""
-    engine = ProcessEngine()
+    engine = ProcessEngine(cancel_seconds=LONG)  # a busy machine must not look like a job that does not end
     yield engine
     engine.close()
 

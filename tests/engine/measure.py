@@ -28,6 +28,16 @@ def run(engine: ProcessEngine, job: Job) -> tuple[float, Any]:
     return time.perf_counter() - begin, events[-1].result
 
 
+def cancelled(engine: ProcessEngine) -> float:
+    begun, ended = threading.Event(), threading.Event()
+    handle = engine.submit(Job.of(jobs.endless), lambda event: begun.set(), lambda cancelled: ended.set())
+    begun.wait()
+    begin = time.perf_counter()
+    handle.cancel()
+    ended.wait()
+    return time.perf_counter() - begin
+
+
 def say(what: str, seconds: list[float]) -> None:
     print(f"{what}: {1e3 * median(seconds):.2f} ms (fastest {1e3 * min(seconds):.2f}, slowest {1e3 * max(seconds):.2f})")
 
@@ -77,6 +87,7 @@ def main() -> None:
     say("call of start()", [timed(engine.start, 1)[0]])
     run(engine, Job.of(jobs.trivial))
     say("a trivial job, warm", [run(engine, Job.of(jobs.trivial))[0] for _ in range(200)])
+    say("cancelling a job that yields each 10 ms", [cancelled(engine) for _ in range(20)])
     image = np.random.default_rng(0).integers(0, 255, (2048, 2048, 3), np.uint8)
     say("reading 2048x2048x3 uint8 in one go", run(engine, Job.of(jobs.read_times, image, 20))[1])
     say("the same of every second column", run(engine, Job.of(jobs.read_times, np.repeat(image, 2, 1)[:, ::2], 20))[1])

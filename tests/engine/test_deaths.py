@@ -204,7 +204,7 @@ def test_closing_cancels_what_runs_and_lets_it_clean_up(fresh: Make, tmp_path: P
     heard = Heard(engine, Job.of(jobs.endless, str(tmp_path / "closed"))).begun()
     begin = time.monotonic()
     engine.close()
-    assert time.monotonic() - begin < 0.5
+    assert time.monotonic() - begin < 1.5
     heard.ended()
     assert heard.ends == [True]
     assert (tmp_path / "closed").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,11 +51,9 @@ def test_progress_is_thinned_out_but_for_the_last(engine: Engine) -> None:
 
 def test_a_cancelled_job_is_closed_soon(engine: Engine, tmp_path: Path) -> None:
     heard = Heard(engine, Job.of(jobs.endless, str(tmp_path / "closed"))).begun(3)
-    begin = time.monotonic()
     heard.handle.cancel()
     heard.handle.cancel()
-    heard.ended()
-    assert time.monotonic() - begin < 4.0  # 0.02 s on a machine with nothing else to do; the kill would come after 5
+    heard.ended()  # how soon is measured by measure.py
     assert heard.ends == [True]
     assert (tmp_path / "closed").exists()
     heard.handle.cancel()  # of no effect any more

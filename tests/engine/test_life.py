@@ -127,7 +127,7 @@ def test_starting_returns_at_once_and_once_is_enough(fresh: Make) -> None:
     begin = time.monotonic()
     engine.start()
     engine.start()
-    assert time.monotonic() - begin < 0.5
+    assert time.monotonic() - begin < 1.5
     wait_until(lambda: engine.pid is not None, "no worker")
     pid = engine.pid
     assert Heard(engine, Job.of(jobs.where)).result[0] == pid
