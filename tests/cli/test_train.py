@@ -104,7 +104,7 @@ def test_bad_usage_is_one_sentence_by_the_options_own_name(
 def test_label_values_may_be_instances_by_the_new_and_the_earlier_name(data: Path) -> None:
     for path in (data / "masks").iterdir():
         imageio.imwrite(path, imageio.imread(path).astype(np.uint16) * 400)
-    assert main(command(data)) == 1
+    assert main(command(data, "--mask-kind", "classes")) == 1
     for option in ("--instance-labels", "--object-numbers"):
         assert main(command(data, option, "--epochs", "1", "--overwrite")) == 0
 

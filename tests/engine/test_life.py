@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -101,7 +100,6 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_worker(fresh: Make) -> None:
     pid = Heard(engine, Job.of(jobs.where)).result[0]
     assert os.getpgid(pid) != os.getpgid(0)
     assert os.getsid(pid) != os.getsid(0)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_the_caller_stays_as_it_was(fresh: Make) -> None:

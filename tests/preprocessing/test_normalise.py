@@ -69,6 +69,6 @@ def test_a_sample_of_a_large_plane_spans_it() -> None:
 
 def test_scaling_is_the_same_for_any_part() -> None:
     one = plane("uint8")
-    scaling = Scaling(np.full(3, 10.0), np.full(3, 90.0), 0, 1)
+    scaling = Scaling(np.full(3, 10.0), np.full(3, 90.0), 0, 1, np.zeros(3), np.full(3, 255.0), np.ones(3, bool))
     whole = scaling.of_raw(one.pixels, RGB)
     np.testing.assert_array_equal(scaling.of_raw(one.pixels[:, 3:9, 4:5], RGB), whole[:, 3:9, 4:5])  # fewer pixels than values

@@ -56,7 +56,7 @@ def test_each_setting_says_what_it_does_and_allows_its_default(name: str) -> Non
     [
         ({"batch_size": 1}, "batch_size is 1; it must be 2 or more"),
         ({"seed": 2**70}, f"seed is {2**70}; it must be {2**63 - 1} or less"),
-        ({"preset": "huge"}, "preset is 'huge'; choose tiny, small or paper"),
+        ({"preset": "huge"}, "preset is 'huge'; choose tiny, pretrained, small or paper"),
         ({"epochs": 1.5}, "epochs is 1.5; it must be a whole number"),
         ({"lr": 0.0}, "lr is 0.0; it must be more than 0.0"),
         ({"lr": float("nan")}, "lr is nan; it must be a finite number"),

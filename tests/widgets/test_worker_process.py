@@ -24,7 +24,7 @@ from napari.components import ViewerModel
 from .conftest import small_run
 
 HERE = Path(__file__).parent
-KILLS = int(os.environ.get("RESFORMER_KILLS", "3"))  # the more, the longer; ten before a release
+KILLS = int(os.environ.get("RESFORMER_KILLS", "2"))  # the more, the longer; ten before a release
 RNG = np.random.default_rng(0)
 
 

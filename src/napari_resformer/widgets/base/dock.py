@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from magicgui.widgets import Container, PushButton
@@ -46,6 +47,8 @@ class JobDock(Container[Any]):
     """What the widget is called."""
     _run_words: ClassVar[str]
     """What the button says that starts a run."""
+    _patience: ClassVar[int | None] = None
+    """Milliseconds that a cancelled run has to end before it is left to itself; None to wait for its end."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, delay: int) -> None:
         super().__init__()
@@ -54,6 +57,7 @@ class JobDock(Container[Any]):
         self._message = Message()
         self._attached = False
         self._job: DockJob | None = None
+        self._left: DockJob | None = None  # cancelled, and perhaps not at its end yet
         self._ahead: DockJob | None = None
         self._warm_up: DockJob | None = None
         self._answer: Failed | Finished[Any] | None = None
@@ -208,6 +212,15 @@ class JobDock(Container[Any]):
         else:
             self._job.cancel()
             self.run.enabled, self.run.text = False, CANCELLING
+            if self._patience is not None:
+                QTimer.singleShot(self._patience, partial(self._leave, self._job))
+
+    def _leave(self, job: DockJob) -> None:
+        """Be ready again though a cancelled run is still at its last piece of work."""
+        if self._job is job:
+            job.discard()
+            self._left = job
+            self._on_ended(True)
 
     def _start(self, work: Job, words: str) -> None:
         """Start a job; ``words`` name it in the activity dock."""
@@ -218,7 +231,7 @@ class JobDock(Container[Any]):
         self.run.text = CANCEL
         self._bar.say("Preparing")  # how much there is to do is known a moment later
         self._bar.show()
-        self._job = job = DockJob(self._engine, work, self.native)
+        self._job = job = DockJob(self._engine, work, self.native, self._left)
         job.happened.connect(self._on_event)
         job.ended.connect(self._on_ended)
         activity = Activity(words)  # napari processes events meanwhile

@@ -7,9 +7,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from qtpy.QtCore import QCoreApplication, QObject, Signal, Slot  # type: ignore[attr-defined]
+from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot  # type: ignore[attr-defined]
 
-from napari_resformer.engine.job import Engine, Job
+from napari_resformer.engine.job import Engine, Handle, Job
+
+_LOOK = 20  # milliseconds between two looks whether the job before has ended
 
 
 class GuiThread(QObject):
@@ -53,6 +55,8 @@ class DockJob(QObject):
         What is run.
     parent : QObject
         When it is deleted, the job is cancelled and says nothing more.
+    after : DockJob, optional
+        A job that was cancelled and is not waited for; this one begins when that has ended.
 
     Attributes
     ----------
@@ -65,20 +69,42 @@ class DockJob(QObject):
     happened = Signal(object)
     ended = Signal(bool)
 
-    def __init__(self, engine: Engine, job: Job, parent: QObject) -> None:
+    def __init__(self, engine: Engine, job: Job, parent: QObject, after: DockJob | None = None) -> None:
         super().__init__(parent)
-        self._silent = False
+        self._silent = self._unwanted = False
+        self._engine, self._work, self._after = engine, job, after
+        self._handle: Handle | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._unwanted:
+            self._on_end(True)
+            return
+        if self._after is not None and not self._after.done:
+            QTimer.singleShot(_LOOK, self._begin_if_there)
+            return
         gui = GuiThread.get()
-        self._handle = handle = engine.submit(
-            job,
+        self._handle = handle = self._engine.submit(
+            self._work,
             lambda event: gui.call(partial(self._on_event, event)),
             lambda cancelled: gui.call(partial(self._on_end, cancelled)),
         )
         self.destroyed.connect(lambda *_: handle.cancel())
 
+    def _begin_if_there(self) -> None:
+        with suppress(RuntimeError):  # deleted meanwhile
+            self._begin()
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has ended, in the worker too."""
+        return self._handle is not None and self._handle.done
+
     def cancel(self) -> None:
         """Ask the job to end; it does at its next event."""
-        self._handle.cancel()
+        self._unwanted = True
+        if self._handle is not None:
+            self._handle.cancel()
 
     def discard(self) -> None:
         """Cancel, and let no further event out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer
@@ -30,8 +31,8 @@ class ResultRun(QObject):
 
     Attributes
     ----------
-    earlier : tuple of Earlier
-        Results that were asked for the same; the job finds out which of them nobody has painted in.
+    replaceable : tuple of Earlier
+        For the job: results that were asked for the same; it finds out which of them nobody has painted in.
     changed : bool
         Whether the image got other data since the run began.
     """
@@ -41,10 +42,11 @@ class ResultRun(QObject):
         self._viewer = viewer
         self.image = image
         self.changed = False
-        self.earlier: tuple[Earlier, ...] = tuple(earlier_results(viewer.layers, image, asked))
+        self._earlier = earlier_results(viewer.layers, image, asked)
+        self.replaceable: tuple[Earlier, ...] = tuple(one.light() for one in self._earlier)
         self._frame: Frame = frame_of(image)  # where it lay when the run began
         self._growing: Any = None  # the layer of a mask that is being made
-        of_old = {one.layer_id for one in self.earlier}
+        of_old = {one.layer_id for one in self._earlier}
         self._edits = EditTracker(one for one in viewer.layers if str(one.unique_id) in of_old)
         image.events.data.connect(self._data_changed)
         self._timer = QTimer(self)
@@ -52,11 +54,12 @@ class ResultRun(QObject):
         self._timer.timeout.connect(self._refresh)
 
     def end(self) -> None:
-        """Let go of all layers."""
+        """Let go of all layers; Qt's part of this may be gone already."""
         self.image.events.data.disconnect(self._data_changed)
         self._edits.stop()
-        self._timer.stop()
-        self.deleteLater()
+        with suppress(RuntimeError):
+            self._timer.stop()
+            self.deleteLater()
 
     def grow(self, begun: Growing) -> None:
         """Show a large mask from its beginning on."""
@@ -70,8 +73,8 @@ class ResultRun(QObject):
 
     def show(self, labels: LabelsData) -> Any:
         """Show the result; return its layer."""
-        replaceable = [one for one in self.earlier if one.layer_id not in self._edits.painted]
-        return show_result(self._viewer, self.image, labels, replaceable, self._place)
+        earlier = [one for one in self._earlier if one.layer_id not in self._edits.painted]
+        return show_result(self._viewer, self.image, labels, earlier, self._place)
 
     @property
     def _place(self) -> Frame | None:

@@ -56,7 +56,7 @@ class SegmentClassify(JobDock):
     region: ComboBox
     device: ComboBox
     run: PushButton
-    _title, _run_words = "Segment & Classify", fields.RUN
+    _title, _run_words, _patience = "Segment & Classify", fields.RUN, 200
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer, _PLAN_DELAY)
@@ -343,9 +343,7 @@ class SegmentClassify(JobDock):
         layer = self.image.value
         self._end_run()
         self._running = ResultRun(self._viewer, layer, request.asked, self.native)
-        self._start(
-            Job.of(predict_job, request, tuple(one.light() for one in self._running.earlier)), f"{request.model}: {layer.name}"
-        )
+        self._start(Job.of(predict_job, request, self._running.replaceable), f"{request.model}: {layer.name}")
 
     def _on_event(self, event: Any) -> None:
         super()._on_event(event)
@@ -386,8 +384,7 @@ class SegmentClassify(JobDock):
 
     def _end_run(self) -> None:
         if self._running is not None:
-            with suppress(RuntimeError):  # Qt's part of it may be gone already
-                self._running.end()
+            self._running.end()
         self._running = None
 
     def _show(self, labels: LabelsData) -> None:

@@ -109,8 +109,8 @@ class LabelsData:
         The mask, and then at falling resolution where it is a pyramid.
     placement : Placement
         Where it lies.
-    features : DataFrame
-        One row per label value present.
+    features : dict of str to list
+        One row per label value present, by columns.
     provenance : dict
         How the result came about.
     replaces : tuple of str
@@ -121,7 +121,7 @@ class LabelsData:
 
     levels: tuple[Any, ...]
     placement: Placement
-    features: Any
+    features: dict[str, list[Any]]
     provenance: dict[str, Any]
     replaces: tuple[str, ...]
     summary: str
@@ -144,7 +144,8 @@ def labels_data(result: PredictResult, image: Image, asked: Asked, earlier: Sequ
     store = result.provenance.get("store")
     levels = tuple(result.levels) if store else (np.ascontiguousarray(result.mask),)
     features = _features(result)
-    covered = [f"{row['mask class']} covers {row['pixels'] / sum(result.pixels):.1%}" for _, row in features.iterrows()]
+    names = zip(features["mask class"], features["pixels"], strict=True)
+    covered = [f"{name} covers {count / sum(result.pixels):.1%}" for name, count in names]
     found = f"{', '.join(covered)}." if covered else "Nothing was found."
     where = f" The mask is stored in {store}." if store else ""
     placement = Placement.of(image)
@@ -169,18 +170,17 @@ def growing(event: MaskOpened, image: Image, asked: Asked, mask_classes: int) ->
     return Growing(tuple(event.levels), Placement.of(image), told, event.resumed)
 
 
-def _features(result: PredictResult) -> Any:
-    import pandas as pd
-
+def _features(result: PredictResult) -> dict[str, list[Any]]:
+    """Return a row for each label value; columns, since a data frame would load pandas in the thread that receives it."""
     present = [value for value, count in enumerate(result.pixels) if value and count]
-    table: dict[str, Any] = {
+    table: dict[str, list[Any]] = {
         "index": present,
         "mask class": [result.mask_classes[value - 1] for value in present],
         "pixels": [result.pixels[value] for value in present],
     }
     if size := result.provenance["image"]["pixel_size"]:
         table["area (µm²)"] = [result.pixels[value] * size[0] * size[1] for value in present]
-    return pd.DataFrame(table)
+    return table
 
 
 def checksum(data: Any) -> int | None:
