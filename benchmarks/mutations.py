@@ -77,7 +77,7 @@ def tiffs(folder: Path) -> None:
     for name, pixels, options in (
         ("plain", gray, plain), ("zlib", gray, plain | {"compression": "zlib", "rowsperstrip": 16}),
         ("lzw", color, plain | {"compression": "lzw", "tile": (32, 32), "photometric": "rgb"}),
-        ("jpeg", color, plain | {"compression": "jpeg", "photometric": "rgb"}), ("shaped", scene((5, 64, 64), np.uint16), {}),
+        ("jpeg", color, plain | {"compression": "jpeg", "photometric": "rgb"}), ("shaped", stack, {"metadata": {"axes": "TZYX"}}),
         ("ome", stack, {"ome": True, "metadata": sizes}),
         ("imagej", stack, {"imagej": True, "resolution": (2, 2), "metadata": {"axes": "TZYX", "spacing": 2.0, "unit": "um"}}),
         ("palette", gray, plain | {"photometric": "palette", "colormap": palette}),
