@@ -283,6 +283,11 @@ def test_a_file_of_several_images_names_and_gives_them(tmp_path: Path, random_mo
     model = random_model.save(tmp_path / "m.safetensors")
     assert main(["predict", str(path), "--model", str(model), "-o", str(tmp_path / "out"), "--device", "cpu"]) == 0
     assert "holds 3 images" in capsys.readouterr().out
+    assert (tmp_path / "out" / "positions_mask.tif").exists()
+    assert main(["predict", f"{path}:all", "--model", str(model), "-o", str(tmp_path / "all"), "--device", "cpu"]) == 0
+    assert sorted(mask.name for mask in (tmp_path / "all").glob("*.tif")) == [
+        f"positions_{number}_mask.tif" for number in range(3)
+    ]
 
 
 def test_a_number_behind_a_colon_never_hides_a_file(tmp_path: Path) -> None:

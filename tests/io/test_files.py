@@ -206,7 +206,7 @@ def test_results_keep_axes_and_pixel_size(tmp_path: Path, model: str) -> None:
     assert run(tmp_path / "d.jpg", tmp_path / "e.png", "--model", model, "-o", tmp_path / "de") == 0
     mask = read_image(out / "a_mask.ome.zarr")
     assert (mask.axes, mask.data.shape, mask.pixel_size, mask.z_step) == ("TZYX", (2, 3, 40, 48), (0.5, 0.5), 2.0)
-    again = read_image(out / "b.ome_mask.tif")
+    again = read_image(out / "b_mask.tif")
     assert (again.axes, again.data.shape, again.pixel_size) == ("TZYX", (2, 3, 40, 48), (0.5, 0.25))
     np.testing.assert_array_equal(mask.data[:], again.data)
     single = read_image(tmp_path / "c" / "c_mask.tif")  # three planes, which are not red, green and blue

@@ -225,10 +225,12 @@ def _output_paths(images: Sequence[Path], folder: Path, outputs: Sequence[str]) 
 
     The outputs of a zarr image are OME-Zarr images, all others are TIFF files.
     """
+    from napari_resformer.io.names import image_stem, split_choice
     from napari_resformer.io.ome_zarr import is_zarr
 
-    zarrs = [is_zarr(path) or path.suffix == ".zarr" for path in images]
-    stems = [path.stem.removesuffix(".ome") if zarr else path.stem for path, zarr in zip(images, zarrs, strict=True)]
+    files = [split_choice(path)[0] for path in images]
+    zarrs = [is_zarr(file) or file.suffix == ".zarr" for file in files]
+    stems = [image_stem(path) for path in images]
     seen: dict[str, int] = {}
     taken = set(stems)
     paths = []
