@@ -35,6 +35,16 @@ def failing() -> Iterator[Any]:
     raise RuntimeError("shapes")
 
 
+LET_GO = threading.Event()
+
+
+def stubborn() -> Iterator[Any]:
+    """Take its time over one piece of work, as a large tile does."""
+    yield Progress(1, 2, "tile")
+    LET_GO.wait(20)
+    yield Progress(2, 2, "tile")
+
+
 @pytest.fixture
 def start() -> Iterator[Any]:
     CLOSED.clear()
@@ -99,3 +109,26 @@ def test_a_discarded_job_says_nothing_more(qtbot: Any, start: Any) -> None:
     job.discard()
     qtbot.waitUntil(lambda: not parent.findChildren(DockJob))
     assert events == []
+
+
+def test_a_job_begins_once_the_one_before_has_ended(qtbot: Any) -> None:
+    LET_GO.clear()
+    engine, parent, events, ends = InlineEngine(), QObject(), [], []
+    first = DockJob(engine, Job.of(stubborn), parent)
+    with qtbot.waitSignal(first.happened):
+        pass
+    first.discard()
+    second = DockJob(engine, Job.of(counting, 3), parent, first)
+    second.happened.connect(events.append)
+    third = DockJob(engine, Job.of(counting, 3), parent, first)
+    third.ended.connect(ends.append)
+    third.cancel()
+    qtbot.waitUntil(lambda: ends == [True])  # though it never began
+    assert third.done
+    qtbot.wait(100)
+    assert events == []
+    assert not first.done
+    LET_GO.set()
+    qtbot.waitUntil(lambda: bool(events) and events[-1] == Finished("answer"))
+    assert first.done
+    engine.close()

@@ -13,6 +13,8 @@ pytest.importorskip("napari")
 
 from napari.components import ViewerModel
 
+from napari_resformer.widgets.predict.jobs import predict_job
+
 # napari silences this one itself, but the filters of warnings are not safe in threads, and workers change them too.
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")
 RNG = np.random.default_rng(0)
@@ -599,3 +601,40 @@ def test_a_second_selected_image_is_told(qtbot: Any, make_widget: Any) -> None:
     assert "selected" not in widget.plan_text
     viewer.layers.selection.add(one)
     qtbot.waitUntil(lambda: "2 images are selected; only other is run" in widget.plan_text, timeout=20_000)
+
+
+STARTED, GO_ON = threading.Event(), threading.Event()
+
+
+def long_tile(*arguments: Any) -> Any:
+    """Predict, but take long over the first piece of work."""
+    for event in predict_job(*arguments):
+        STARTED.set()
+        GO_ON.wait(20)
+        yield event
+
+
+def test_cancel_lets_go_at_once_and_the_next_run_waits_for_the_last_tile(
+    qtbot: Any, make_widget: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    STARTED.clear()
+    GO_ON.clear()
+    viewer = ViewerModel()
+    viewer.add_image(RNG.integers(0, 255, (64, 64), dtype=np.uint8), name="picture")
+    widget = make_widget(viewer)
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_resformer.widgets.predict.segment_classify.predict_job", long_tile)
+        widget.run.native.click()
+        qtbot.waitUntil(STARTED.is_set, timeout=60_000)
+        widget.run.native.click()
+        qtbot.waitUntil(lambda: not widget.busy, timeout=10_000)
+    assert not GO_ON.is_set()
+    assert widget.message == "Cancelled; nothing was changed."
+    assert widget.run.text == "Run"
+    widget.run.native.click()
+    qtbot.wait(200)
+    assert widget.busy
+    GO_ON.set()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
+    assert widget.message.startswith("Done"), widget.message
+    assert [layer.name for layer in viewer.layers] == ["picture", "picture · tiny"]

@@ -97,8 +97,8 @@ class DockJob(QObject):
 
     @property
     def done(self) -> bool:
-        """Whether the job has ended, in the worker too."""
-        return self._handle is not None and self._handle.done
+        """Whether the job has ended, in the worker too, or was cancelled before it began."""
+        return self._unwanted if self._handle is None else self._handle.done
 
     def cancel(self) -> None:
         """Ask the job to end; it does at its next event."""
