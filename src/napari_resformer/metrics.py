@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 
 @dataclass(frozen=True)
@@ -296,12 +295,14 @@ def auroc(positive: NDArray[np.bool_], scores: NDArray[np.floating[Any]]) -> flo
     float or None
         0 to 1; None where either kind lacks.
     """
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    if not n_positive or not n_negative:
+    positives, negatives = scores[positive], np.sort(scores[~positive])
+    if not len(positives) or not len(negatives):
         return None
-    ranks = rankdata(scores)
-    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+    if np.isnan(scores).any():
+        return float("nan")
+    # For each positive: how many negatives are below it, and how many are below or equal; the mean counts ties half.
+    below = np.searchsorted(negatives, positives, "left").sum() + np.searchsorted(negatives, positives, "right").sum()
+    return float(below / (2 * len(positives) * len(negatives)))
 
 
 def calibration_error(confidence: NDArray[np.floating[Any]], right: NDArray[np.bool_], bins: int = 10) -> float:

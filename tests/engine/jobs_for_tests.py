@@ -28,7 +28,7 @@ def counting(count: int) -> Iterator[Any]:
 
 
 def where() -> Iterator[Any]:
-    modules = {"torch", "napari", "qtpy", "PyQt6", "PySide6", "magicgui"}
+    modules = {"torch", "scipy", "napari", "qtpy", "PyQt6", "PySide6", "magicgui"}
     yield Finished((os.getpid(), sorted(modules & set(sys.modules)), threading.current_thread().name))
 
 

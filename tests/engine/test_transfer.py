@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from hearing import Heard, wait_until
 from napari_resformer.engine.job import Job
 from napari_resformer.engine.process import ProcessEngine
 from napari_resformer.engine.shelf import Shelf
+from napari_resformer.images.lazy import Window
+from napari_resformer.io.colour import as_shown
+from napari_resformer.io.lazy import turned
+from napari_resformer.io.metadata import Found, Samples
 
 KEYS: list[Any] = [
     (), ..., 3, -1, slice(None), slice(5, 50, 7), slice(50, 5, -7), slice(None, None, -1), slice(9, 9),
@@ -127,6 +132,43 @@ def test_zarr_in_a_folder_is_opened_by_the_worker(shared: ProcessEngine, tmp_pat
         assert facts == ("Array", (300, 260), "uint16", (100, 130))
         np.testing.assert_array_equal(whole, array)
         np.testing.assert_array_equal(parts[1], array[:2])
+
+
+def in_colour(source: Any) -> Any:
+    """An image with a palette: an index a pixel, of which three samples are made."""
+    palette = np.random.default_rng(1).integers(0, 255, (256, 3), dtype=np.uint8)
+    return as_shown(Found((source,), "YX", samples=Samples("palette", palette=palette))).levels[0]
+
+
+LAZY: dict[str, Callable[[Any], Any]] = {
+    "Window": lambda source: Window(source, (slice(20, 290), slice(3, 250))),
+    "Turned": lambda source: turned(source, 6, 0, 1),
+    "Converted": in_colour,
+}
+
+
+@pytest.mark.parametrize("kind", LAZY)
+def test_parts_of_a_zarr_array_in_a_folder_are_read_by_the_worker(
+    shared: ProcessEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    stored = zarr.create_array(tmp_path / "a.zarr", shape=(300, 260), chunks=(100, 130), dtype="u1")
+    stored[:] = plain("u1")
+    expected = np.asarray(LAZY[kind](stored[:]))
+    monkeypatch.setattr(Shelf, "region", None)
+    facts, (part,), whole = Heard(shared, Job.of(jobs.reading, LAZY[kind](stored), [(slice(5, 9), slice(7, 90))])).result
+    assert facts[:3] == (kind, expected.shape, "uint8")
+    np.testing.assert_array_equal(part, expected[5:9, 7:90])
+    np.testing.assert_array_equal(whole, expected)
+
+
+@pytest.mark.parametrize("kind", LAZY)
+def test_parts_of_other_arrays_are_asked_for(shared: ProcessEngine, kind: str) -> None:
+    array = Custom(plain("u1"))
+    lazy = LAZY[kind](array)
+    _, (part,), _ = Heard(shared, Job.of(jobs.reading, lazy, [(slice(5, 9), slice(7, 90))])).result
+    np.testing.assert_array_equal(part, lazy[5:9, 7:90])
+    rows, columns = array.asked[0][:2]
+    assert (rows.stop - rows.start) * (columns.stop - columns.start) == 4 * 83  # no more of it than is needed
 
 
 def test_zarr_in_memory_is_read_by_the_caller(shared: ProcessEngine) -> None:

@@ -11,7 +11,7 @@ import pytest
 import napari_resformer as nr
 from napari_resformer.cli import main
 from napari_resformer.evaluation.bootstrap import group_intervals
-from napari_resformer.metrics import tally_image
+from napari_resformer.metrics import auroc, tally_image
 
 
 @pytest.fixture
@@ -98,3 +98,14 @@ def test_images_of_one_group_count_as_one() -> None:
     assert wide > 2 * narrow
     assert together == group_intervals(tallies, [str(place // 10) for place in range(200)], ("m",), ("x", "y"))
     assert "class" not in group_intervals(tallies, ["one"] * 200, ("m",), ("x", "y"))
+
+
+def test_auroc_counts_ties_half() -> None:
+    scores = np.array([0.1, 0.4, 0.4, 0.8, 0.4, 0.2])
+    positive = np.array([False, True, False, True, True, False])
+    wins = [(one > other) + (one == other) / 2 for one in scores[positive] for other in scores[~positive]]
+    assert auroc(positive, scores) == pytest.approx(sum(wins) / len(wins))
+    assert auroc(~positive, scores) == pytest.approx(1 - sum(wins) / len(wins))
+    assert auroc(np.ones(6, bool), scores) is None
+    scores[0] = np.nan  # a network that gives no numbers must not look as if it did
+    assert np.isnan(auroc(positive, scores))

@@ -30,6 +30,8 @@ def launch() -> subprocess.Popen[str]:
     """Start a worker process, apart from the terminal: Ctrl-C there is not meant for it.
 
     Not by multiprocessing, whose spawn runs a user's script again and whose fork copies the locks of a program with threads.
+    And not in a session of its own: Linux shares the processors out among sessions first, so that the worker could not give way
+    to this process (see :func:`~napari_resformer.engine.worker.main`).
 
     Raises
     ------
@@ -42,7 +44,7 @@ def launch() -> subprocess.Popen[str]:
     if sys.platform == "win32":
         apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
     else:
-        apart = {"start_new_session": True}
+        apart = {"process_group": 0}
     return subprocess.Popen(
         [sys.executable, "-P", "-c", _BOOT],
         stdin=subprocess.PIPE,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from napari_resformer.engine.faults import Failed, describe
+from napari_resformer.events import Finished, Progress, StepDone
 
 _SHORTEST_PAUSE = 0.05  # seconds between two progress events; all other events are told
 _logger = logging.getLogger(__name__)
@@ -40,8 +41,6 @@ def run(start: Callable[[], Iterator[Any]], stopped: Callable[[], bool], tell: C
         if stopped():
             return True
         job = start()
-        from napari_resformer.events import Finished  # not before a job has loaded its own modules: it brings scipy along
-
         pace = _Pace()
         for event in job:
             last = isinstance(event, Finished)
@@ -68,16 +67,13 @@ class _Pace:
     """Which events are passed over, since each one that is told costs the GUI thread something."""
 
     def __init__(self) -> None:
-        from napari_resformer.events import Progress, StepDone
-
-        self._progress, self._step = Progress, StepDone
         self._last = -_SHORTEST_PAUSE
 
     def passes_over(self, event: Any) -> bool:
-        if not isinstance(event, (self._progress, self._step)):
+        if not isinstance(event, Progress | StepDone):
             return False
         now = time.monotonic()
-        done, total = (event.step, event.steps) if isinstance(event, self._step) else (event.done, event.total)
+        done, total = (event.step, event.steps) if isinstance(event, StepDone) else (event.done, event.total)
         if done < total and now - self._last < _SHORTEST_PAUSE:
             return True
         self._last = now

@@ -26,6 +26,7 @@ from napari_resformer.engine.running import Unheard, run
 _TIME_TO_CLOSE = 1.0  # seconds that jobs have to remove what is half-written, once the other process is gone
 _GLANCE = 2.0  # seconds between two looks at the other process
 _MOST_JOBS = 64
+_NICE = 10  # has a tenth of the weight of the other process, where both want the same processor
 _LONGEST_SOCKET = 90  # characters; systems allow 104 or 108
 
 
@@ -38,11 +39,23 @@ def main(hello: dict[str, Any]) -> NoReturn:
         ``key``, of the connection; ``parent``, the other process.
     """
     faulthandler.enable()
+    _give_way()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     lifeline, voice = _take_pipes()
     worker = Worker()
     threading.Thread(target=_watch, args=(lifeline, hello["parent"], worker.leave), name="resformer-watch", daemon=True).start()
     worker.work(Link(_accept(bytes.fromhex(hello["key"]), voice)))
+
+
+def _give_way() -> None:
+    """Let the process that started this one go first where processors are short: it has a user to answer."""
+    with suppress(Exception):  # a system that does not allow it; a job can do without
+        if sys.platform == "win32":
+            import psutil
+
+            psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+        else:
+            os.nice(_NICE)
 
 
 def _take_pipes() -> tuple[int, int]:

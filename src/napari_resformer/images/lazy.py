@@ -28,7 +28,15 @@ class LazyArray(ABC):
         Length of each dimension.
     dtype : numpy.dtype
         Type of the values.
+
+    Attributes
+    ----------
+    travels_by_value : bool
+        Whether another process reads the arrays that this one is made of by itself, and does here what this one does; else it
+        asks for what comes out of it. True where what goes in is not much more, and may be a file that the other can open.
     """
+
+    travels_by_value = False
 
     def __init__(self, shape: Sequence[int], dtype: Any) -> None:
         self.shape = tuple(int(size) for size in shape)
@@ -71,6 +79,8 @@ class Window(LazyArray):
     parts : tuple of slice
         First and last entry for each dimension; with numbers, and without steps.
     """
+
+    travels_by_value = True
 
     def __init__(self, array: Any, parts: tuple[slice, ...]) -> None:
         super().__init__([part.stop - part.start for part in parts], array.dtype)

@@ -33,6 +33,8 @@ class Converted(LazyArray):
         Of what comes out.
     """
 
+    travels_by_value = True
+
     def __init__(
         self, source: Any, axis: int | None, samples: int, convert: Callable[[NDArray[Any]], NDArray[Any]], dtype: np.dtype[Any]
     ) -> None:
@@ -73,6 +75,8 @@ class Turned(LazyArray):
     y, x : int
         The dimensions of rows and columns, of the source and of what comes out alike.
     """
+
+    travels_by_value = True
 
     def __init__(self, source: Any, orientation: int, y: int, x: int) -> None:
         shape = [int(size) for size in source.shape]
