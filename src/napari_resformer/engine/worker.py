@@ -26,7 +26,7 @@ from napari_resformer.engine.running import Unheard, run
 _TIME_TO_CLOSE = 1.0  # seconds that jobs have to remove what is half-written, once the other process is gone
 _GLANCE = 2.0  # seconds between two looks at the other process
 _MOST_JOBS = 64
-_NICE = 10  # has a tenth of the weight of the other process, where both want the same processor
+_NICE = 5  # has a third of the weight of the other process, where both want the same processor
 _LONGEST_SOCKET = 90  # characters; systems allow 104 or 108
 
 
