@@ -27,6 +27,32 @@ def models_table() -> list[str]:
     return lines
 
 
+def floors_table() -> list[str]:
+    """Return what simple rules reach on each model's test images, beside the model."""
+    lines = ["| model | rule | Dice | balanced accuracy | AUROC |", "|---|---|---|---|---|"]
+    for entry in list_models():
+        metrics: Any = entry.card.metrics
+        if entry.origin != "bundled" or "floors" not in metrics:
+            continue
+        test = metrics["test"]
+        scores, span = test["class"], test["intervals"]
+        lines.append(
+            f"| `{entry.name}` | the model | {_with_interval(test['mask_mean']['dice'], span['mask_mean']['dice'])} | "
+            f"{_with_interval(scores['balanced_accuracy'], span['class']['balanced_accuracy'])} | "
+            f"{_with_interval(scores['auroc'], span['class']['auroc'])} |"
+        )
+        for rule, found in metrics["floors"].items():
+            figures = (
+                f"{found[key]:.3f}" if found.get(key) is not None else "" for key in ("dice", "balanced_accuracy", "auroc")
+            )
+            lines.append(f"| | {rule} | {' | '.join(figures)} |")
+    return lines
+
+
+def _with_interval(value: float, interval: Any) -> str:
+    return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
+
+
 def confusion_table(name: str) -> list[str]:
     """Return a model's confusion table, a row a true class, with the sensitivity of each."""
     card = next(entry.card for entry in list_models() if entry.name == name)
@@ -56,7 +82,8 @@ def network_table() -> list[str]:
 
 def main() -> None:
     """Print every table."""
-    print("\n".join([*models_table(), "", *confusion_table("colon-biopsy"), "", *network_table()]))
+    tables = [models_table(), floors_table(), confusion_table("colon-biopsy"), confusion_table("skin-lesion"), network_table()]
+    print("\n\n".join("\n".join(lines) for lines in tables))
 
 
 if __name__ == "__main__":

@@ -17,10 +17,13 @@ from typing import Any
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages for torch's CPU allocator; read when torch starts
 
+from floors import floors
+
 from napari_resformer import Model, evaluate, load_model
 from napari_resformer.events import EpochDone, Finished
 from napari_resformer.model.card import Card
 from napari_resformer.samples.folder import read_folder
+from napari_resformer.samples.split import select_folds
 from napari_resformer.training.run_folder import RunFolder
 from napari_resformer.training.settings import TrainSettings
 from napari_resformer.training.trainer import train_samples
@@ -51,12 +54,22 @@ def main() -> None:
 
 def bundle(model: Model, recipe: dict[str, Any], name: str, data: Path) -> dict[str, Any]:
     """Write the model's file with its whole card; return what was measured."""
-    texts = {key: recipe[key] for key in ("version", "summary", "licence", "notice", "data")}
+    texts = {key: recipe[key] for key in ("version", "summary", "licence", "notice", "limits", "data")} | named_for_people(
+        model.card, recipe
+    )
     path = MODELS / f"{name}.safetensors"
     path.parent.mkdir(exist_ok=True)
     Model(_with(model.card, texts), model.network).save(path, overwrite=True)
 
     return measure(name, recipe, data)
+
+
+def named_for_people(card: Card, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return the image classes by the names that people read, and the data's own names as aliases."""
+    names: dict[str, str] = recipe.get("image_classes", {})
+    if strange := sorted(names.keys() - set(card.image_classes)):
+        raise ValueError(f"the recipe renames {', '.join(strange)}, which the data do not have")
+    return {"image_classes": [names.get(name, name) for name in card.image_classes], "class_aliases": names}
 
 
 def measure(name: str, recipe: dict[str, Any], data: Path) -> dict[str, Any]:
@@ -67,10 +80,13 @@ def measure(name: str, recipe: dict[str, Any], data: Path) -> dict[str, Any]:
     path = MODELS / f"{name}.safetensors"
     stored = load_model(path)
     report = evaluate(stored, data, folds=recipe["test_folds"])
+    samples = read_folder(data)
+    learned = select_folds(samples, [*recipe["settings"]["folds"], *recipe["settings"].get("val_folds", [])])
+    simple = floors(learned, select_folds(samples, recipe["test_folds"]), recipe.get("image_classes", {}))
     training = stored.card.training | {"recipe": f"recipes/{name}.toml", "test_folds": recipe["test_folds"]}
-    metrics = stored.card.metrics | {"test": report}
+    metrics = stored.card.metrics | {"test": report.to_dict(), "floors": simple}
     Model(_with(stored.card, {"training": training, "metrics": metrics}), stored.network).save(path, overwrite=True)
-    return report
+    return {"test": report.to_dict(), "floors": simple}
 
 
 def _train(data: Path, settings: TrainSettings, run: RunFolder, name: str, start: Model | None) -> Model:

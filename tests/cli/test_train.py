@@ -74,7 +74,7 @@ def test_the_help_tells_defaults_and_meanings(capsys: pytest.CaptureFixture[str]
         info = describe_setting(name)
         assert f"{spell(name)} " in text
         assert " ".join(info.help[1:24].rstrip(".").split()) in text
-    assert "(default: 128, or that of --from)" in text
+    assert "(default: that of --from, or chosen from the images)" in text
     assert "object-numbers" not in text
 
 

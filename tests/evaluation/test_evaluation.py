@@ -100,6 +100,29 @@ def test_images_of_one_group_count_as_one() -> None:
     assert "class" not in group_intervals(tallies, ["one"] * 200, ("m",), ("x", "y"))
 
 
+def test_classes_are_found_by_the_names_that_the_data_have(truth, random_model, tmp_path) -> None:
+    """A card may name its classes for people, and still be measured on data that say ``high_grade`` or ``High-grade``."""
+    names = ("high-grade dysplasia", "low-grade dysplasia", "normal")
+    aliases = {"high_grade_in": names[0], "low_grade_in": names[1]}
+    card = type(random_model.card).model_validate(
+        random_model.card.model_dump() | {"image_classes": names, "class_aliases": aliases}, strict=False
+    )
+    model = nr.load_model(nr.Model(card, random_model.network).save(tmp_path / "named.safetensors"))
+    table = (truth / "labels.csv").read_text()
+    before = nr.evaluate(random_model, truth, device="cpu").image_class
+    for spelled in (("high_grade_in", "low_grade_in", "normal"), ("High-Grade_dysplasia", "low grade IN", "Normal"), names):
+        changed = table
+        for letter, name in zip("abc", spelled, strict=True):
+            changed = changed.replace(f".png,{letter},", f".png,{name},")
+        (truth / "labels.csv").write_text(changed)
+        found = nr.evaluate(model, truth, device="cpu").image_class
+        assert found.confusion == before.confusion
+        assert found.classes == list(names)
+    (truth / "labels.csv").write_text(table.replace(".png,a,", ".png,dysplasia,"))
+    with pytest.raises(ValueError, match=r"has the image class .*rename the classes in labels\.csv"):
+        nr.evaluate(model, truth, device="cpu")
+
+
 def test_auroc_counts_ties_half() -> None:
     scores = np.array([0.1, 0.4, 0.4, 0.8, 0.4, 0.2])
     positive = np.array([False, True, False, True, True, False])

@@ -72,7 +72,7 @@ def make_pairs(count: int = 4) -> list[LayerPair]:
 
 
 def ask(data: Any = None, *, name: str = "mine", epochs: int = 2, **more: Any) -> TrainRequest:
-    settings = TrainSettings(epochs=epochs, crop_size=32, batch_size=2, **more.pop("settings", {}))
+    settings = TrainSettings(preset="tiny", mode="native", epochs=epochs, crop_size=32, batch_size=2, **more.pop("settings", {}))
     return library_request(tuple(make_pairs() if data is None else data), name, settings, device="cpu", **more)
 
 
@@ -121,7 +121,7 @@ def test_annotated_layers_become_a_model_of_the_library() -> None:
 
 def test_a_data_folder_is_trained_on_where_it_says(tmp_path: Path) -> None:
     *_, saved = save_annotations(tuple(make_pairs()), tmp_path / "data")
-    settings = TrainSettings(epochs=1, crop_size=32, batch_size=2)
+    settings = TrainSettings(preset="tiny", mode="native", epochs=1, crop_size=32, batch_size=2)
     request = TrainRequest(saved.result, tmp_path / "out.safetensors", tmp_path / "run", settings, device="cpu")
     *events, last = train_session(request)
     assert last.result.path == tmp_path / "out.safetensors"

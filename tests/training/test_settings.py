@@ -77,7 +77,7 @@ def test_a_wrong_value_is_one_plain_sentence(values: dict[str, Any], words: str)
 
 
 def test_the_names_of_the_first_release_are_understood() -> None:
-    assert TrainSettings.model_validate(EARLIER, strict=False) == TrainSettings()
+    assert TrainSettings.model_validate(EARLIER, strict=False) == TrainSettings(preset="tiny")
     mirrored = TrainSettings.model_validate({"surround": "mirror", "size": 64, "colour": True, "colour_jitter": 0.2})
     assert mirrored == TrainSettings(padding="reflect", crop_size=64, rgb=True, color_jitter=0.2)
     assert mirrored.model_fields_set == {"padding", "crop_size", "rgb", "color_jitter"}  # which is what does not follow a model
@@ -100,10 +100,11 @@ def test_a_run_of_the_first_release_is_resumed_to_the_same_place(make_folder: Ca
     """Its settings and its checkpoint are made as that release wrote them."""
     data = make_folder(tmp_path / "data")
     given = {"epochs": 3, "crop_size": 64, "device": "cpu"}
-    whole = nr.train(data, run_folder=tmp_path / "whole", **given)
+    then = {"preset": "tiny", "mode": "native"}  # defaults of that release
+    whole = nr.train(data, run_folder=tmp_path / "whole", **given, **then)
 
     folder = RunFolder(tmp_path / "earlier")
-    job = nr.iter_train(data, run_folder=folder.path, **given)
+    job = nr.iter_train(data, run_folder=folder.path, **given, **then)
     next(event for event in job if isinstance(event, EpochDone))
     job.close()
     stored = json.loads(folder.settings.read_text(encoding="utf-8"))
@@ -131,7 +132,7 @@ def test_a_run_of_the_first_release_is_resumed_to_the_same_place(make_folder: Ca
 # ------------------------------------------------------------------------------------------------------------ through Python
 def test_settings_and_keywords_are_two_ways_to_say_the_same(make_folder: Callable[[Path], Path], tmp_path: Path) -> None:
     data = make_folder(tmp_path / "data")
-    chosen = TrainSettings(epochs=1, crop_size=64, folds=("1",), ema_decay=0.9)
+    chosen = TrainSettings(preset="tiny", mode="native", epochs=1, crop_size=64, folds=("1",), ema_decay=0.9)
     with pytest.raises(ValueError, match=r"^epochs is 3, but settings\.epochs is 1; give it once"):
         nr.train(data, settings=chosen, epochs=3)
     with pytest.raises(ValueError, match="has no fold 1"):  # said twice, alike
@@ -141,8 +142,9 @@ def test_settings_and_keywords_are_two_ways_to_say_the_same(make_folder: Callabl
     model = nr.train(data, settings=chosen.model_copy(update={"folds": None}), name="mine", device="cpu")
     assert model.card.name == "mine"
     assert model.card.training["settings"]["ema_decay"] == 0.9
-    by_keywords = nr.train(data, epochs=1, crop_size=64, device="cpu")
-    assert by_keywords.card.training["settings"] == TrainSettings(epochs=1, crop_size=64).model_dump(mode="json")
+    given: dict[str, Any] = {"preset": "tiny", "mode": "native", "epochs": 1, "crop_size": 64}
+    by_keywords = nr.train(data, **given, device="cpu")
+    assert by_keywords.card.training["settings"] == TrainSettings(**given).model_dump(mode="json")
 
 
 @pytest.mark.parametrize("thing", [api.train, settings.TrainSettings], ids=["train", "TrainSettings"])

@@ -44,6 +44,7 @@ from napari_resformer.training.trainer import train_samples
 from napari_resformer.training.transfer import start_from
 
 EPOCHS = 5
+SMALL = {"preset": "tiny", "mode": "native"}  # the tests' images are small too
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def unbroken(tmp_path_factory, make_folder):
 
 
 def run(folder, run_folder, **changes):
-    settings = {"epochs": EPOCHS, "crop_size": 64, "batch_size": 4, "device": "cpu", "run_folder": run_folder}
+    settings = {**SMALL, "epochs": EPOCHS, "crop_size": 64, "batch_size": 4, "device": "cpu", "run_folder": run_folder}
     return list(nr.iter_train(folder, **settings | changes))
 
 
@@ -65,7 +66,8 @@ def epochs_of(events):
 
 def command(folder, output, *more):
     program = [sys.executable, "-m", "napari_resformer.cli", "train", str(folder), "-o", str(output), "--size", "64"]
-    return [*program, "--batch", "4", "--device", "cpu", "--epochs", str(EPOCHS), *more]
+    network = [] if "--from" in more else ["--preset", "tiny", "--mode", "native"]
+    return [*program, *network, "--batch", "4", "--device", "cpu", "--epochs", str(EPOCHS), *more]
 
 
 def table(path):
@@ -123,7 +125,7 @@ def test_the_run_folder_tells_what_happened(folder, tmp_path) -> None:
 
 
 def test_a_cancelled_run_goes_on_to_the_same_place(folder, tmp_path, unbroken) -> None:
-    job = nr.iter_train(folder, epochs=EPOCHS, crop_size=64, batch_size=4, device="cpu", run_folder=tmp_path / "two")
+    job = nr.iter_train(folder, **SMALL, epochs=EPOCHS, crop_size=64, batch_size=4, device="cpu", run_folder=tmp_path / "two")
     for event in job:
         if isinstance(event, StepDone) and event.epoch == 2:
             job.close()  # in the middle of an epoch
@@ -207,7 +209,7 @@ def test_masks_may_number_objects(folder, tmp_path, capsys) -> None:
     for number, path in enumerate(sorted((folder / "masks").iterdir())):
         imageio.imwrite(path, imageio.imread(path).astype(np.uint16) * (300 + number))
     model, report = tmp_path / "m.safetensors", tmp_path / "report.json"
-    command = ["train", str(folder), "-o", str(model), "--epochs", "1", "--size", "64", "--device", "cpu"]
+    command = ["train", str(folder), "-o", str(model), "--preset", "tiny", "--epochs", "1", "--size", "64", "--device", "cpu"]
     assert main([*command, "--mask-kind", "classes"]) == 1
     assert "label values up to" in capsys.readouterr().err
     assert main([*command, "--instance-labels", "--overwrite"]) == 0
@@ -229,7 +231,7 @@ def test_what_cannot_be_trained_on_is_refused(folder, tmp_path) -> None:
         run(folder, tmp_path / "run")
     imageio.imwrite(folder / "masks" / "i3.png", np.eye(64, dtype=np.uint8))
     with pytest.raises(ValueError, match="cannot be shared by 4 processes"):
-        next(train_samples(read_folder(folder), TrainSettings(batch_size=4), RunFolder(tmp_path), name="x", devices=4))
+        next(train_samples(read_folder(folder), TrainSettings(**SMALL, batch_size=4), RunFolder(tmp_path), name="x", devices=4))
     with (folder / "labels.csv").open("a") as file:
         file.write("\nnowhere.png,dark,9")
     with pytest.raises(ValueError, match="nowhere"):
@@ -238,7 +240,7 @@ def test_what_cannot_be_trained_on_is_refused(folder, tmp_path) -> None:
 
 def test_a_full_disk_leaves_the_earlier_files_whole(folder, tmp_path, monkeypatch) -> None:
     files = RunFolder(tmp_path / "run")
-    job = nr.iter_train(folder, epochs=EPOCHS, crop_size=64, batch_size=4, device="cpu", run_folder=files.path)
+    job = nr.iter_train(folder, **SMALL, epochs=EPOCHS, crop_size=64, batch_size=4, device="cpu", run_folder=files.path)
     while not isinstance(next(job), EpochDone):
         pass
     job.close()
@@ -295,7 +297,7 @@ def test_an_earlier_run_stays_until_the_new_one_can_be_resumed(folder, tmp_path,
     samples, files = read_folder(folder), RunFolder(tmp_path / "run")
 
     def job(lr, existing="replace"):
-        settings = TrainSettings(epochs=2, crop_size=64, lr=lr)
+        settings = TrainSettings(**SMALL, epochs=2, crop_size=64, lr=lr)
         return train_samples(samples, settings, files, name="m", device="cpu", existing=existing)
 
     for event in (first := job(1e-3)):
@@ -333,7 +335,7 @@ def test_an_earlier_run_stays_until_the_new_one_can_be_resumed(folder, tmp_path,
 
 
 def test_two_trainings_do_not_share_a_folder(folder, tmp_path) -> None:
-    samples, files, settings = read_folder(folder), RunFolder(tmp_path / "run"), TrainSettings(epochs=1, crop_size=64)
+    samples, files, settings = read_folder(folder), RunFolder(tmp_path / "run"), TrainSettings(**SMALL, epochs=1, crop_size=64)
     first, second = (train_samples(samples, settings, files, name="m", device="cpu", existing="resume") for _ in range(2))
     next(event for event in first if isinstance(event, StepDone))
     with pytest.raises(ValueError, match="another window or command is training in"):
@@ -351,7 +353,7 @@ def test_a_loss_that_is_no_number_is_one_clear_error(folder, tmp_path) -> None:
 
 
 def test_the_figures_on_a_card_are_those_of_its_file(folder, tmp_path) -> None:
-    settings = TrainSettings(epochs=2, crop_size=64)
+    settings = TrainSettings(**SMALL, epochs=2, crop_size=64)
     model = list(train_samples(read_folder(folder), settings, RunFolder(tmp_path / "run"), name="m", device="cpu"))[-1].result
     stored = nr.load_model(model.save(tmp_path / "m.safetensors"))
     samples, names = read_folder(folder), stored.card.training["validation_names"]
@@ -387,7 +389,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_clear_error(tmp_path) -> None:
 
 
 def test_early_stopping_and_snapshots(folder, tmp_path) -> None:
-    settings = TrainSettings(epochs=30, crop_size=64, batch_size=4, lr=1e-9, patience=2)  # nothing gets better
+    settings = TrainSettings(**SMALL, epochs=30, crop_size=64, batch_size=4, lr=1e-9, patience=2)  # nothing gets better
     job = train_samples(read_folder(folder), settings, RunFolder(tmp_path), name="x", device="cpu", snapshots=True)
     events = list(job)
     epochs, snapshots = epochs_of(events), [event for event in events if isinstance(event, Snapshot)]
@@ -435,7 +437,7 @@ def test_prediction_fills_planes_up_with_what_training_showed_beyond_them(folder
 
     def filling(**settings):
         start = settings.pop("start", None)
-        return make_plan(samples, survey, TrainSettings(**settings), name="m", start=start).card.network.padding_value
+        return make_plan(samples, survey, TrainSettings(**SMALL | settings), name="m", start=start).card.network.padding_value
 
     assert random_model.card.network.padding_value == 0
     assert filling() == filling(start=random_model.card) == -1
@@ -507,7 +509,7 @@ def test_a_frozen_encoder_stays_as_it_is(folder, tmp_path) -> None:
 
 
 def test_the_last_epoch_is_kept_where_that_is_asked_for(folder, tmp_path) -> None:
-    settings = TrainSettings(epochs=3, crop_size=64, batch_size=4, lr=0.05, keep="last")
+    settings = TrainSettings(**SMALL, epochs=3, crop_size=64, batch_size=4, lr=0.05, keep="last")
     place = RunFolder(tmp_path / "run")
     events = list(train_samples(read_folder(folder), settings, place, name="last", device="cpu"))
     model = events[-1].result
@@ -525,7 +527,7 @@ def test_the_last_epoch_is_kept_where_that_is_asked_for(folder, tmp_path) -> Non
 def test_of_epochs_that_are_alike_the_last_is_kept(folder, tmp_path, monkeypatch) -> None:
     scores = iter([0.5, 0.8, 0.7, 0.797, 0.6])
     monkeypatch.setattr("napari_resformer.training.progress.selection_score", lambda _: next(scores))
-    settings = TrainSettings(epochs=8, crop_size=64, batch_size=4, patience=3)
+    settings = TrainSettings(**SMALL, epochs=8, crop_size=64, batch_size=4, patience=3)
     events = list(train_samples(read_folder(folder), settings, RunFolder(tmp_path / "run"), name="alike", device="cpu"))
     assert [event.best for event in epochs_of(events)] == [True, True, False, True, False]
     assert len(epochs_of(events)) == 5  # patience counts from the highest score, the second
@@ -544,7 +546,7 @@ def test_batches_made_ahead_are_the_plain_ones_and_leave_the_cores_to_the_networ
 
     threads, later = set(), []
     preprocessor = Preprocessor(("red",), Normalisation(), "native", 64)
-    samples, settings = read_folder(folder), TrainSettings(crop_size=64, batch_size=4)
+    samples, settings = read_folder(folder), TrainSettings(**SMALL, crop_size=64, batch_size=4)
     ours = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -566,7 +568,7 @@ def test_batches_made_ahead_are_the_plain_ones_and_leave_the_cores_to_the_networ
 
 def drawn_often(samples: SampleSet, epochs: int = 100, **settings: float) -> Counter[tuple[str | None, bool]]:
     """Count how often samples of each class, with and without a mask, are drawn."""
-    given = TrainSettings(**settings)
+    given = TrainSettings(**SMALL | settings)
     numbers = (number for epoch in range(epochs) for number in epoch_order(samples, given, epoch))
     return Counter((one.image_class, one.mask_source is not None) for one in map(samples.samples.__getitem__, numbers))
 

@@ -20,7 +20,8 @@ MAIN = (
 FURTHER = tuple(name for name in TrainSettings.model_fields if name not in MAIN)
 """What most people leave as it is."""
 
-_FOLLOW_START = {"mode", "crop_size"}
+_CHOSEN = {"mode", "crop_size"}
+"""Settings that follow the model to start from, or the images."""
 
 
 def spell(name: str) -> str:
@@ -115,5 +116,7 @@ def _help(info: SettingInfo) -> str:
     text = info.help[:1].lower() + info.help[1:].removesuffix(".").replace("%", "%%")
     if info.default is None or info.default is False or info.default == ():
         return text
+    if info.name in _CHOSEN:
+        return f"{text} (default: that of --from, or chosen from the images)"
     default = ",".join(map(str, info.default)) if isinstance(info.default, tuple) else info.default
-    return f"{text} (default: {default}{', or that of --from' if info.name in _FOLLOW_START else ''})"
+    return f"{text} (default: {default})"

@@ -129,7 +129,7 @@ def iter_evaluate(
         samples = read_folder(data, mask_kind="instances" if instance_labels else mask_kind, axes=axes)
     if folds is not None:
         samples = select_folds(samples, [str(fold) for fold in folds])
-    if card.image_classes and (unknown := sorted(set(samples.image_classes) - set(card.image_classes))):
+    if card.image_classes and (unknown := sorted(name for name in set(samples.image_classes) if card.find_class(name) is None)):
         raise ValueError(
             f"{samples.name} has the image class {', '.join(unknown)}; {card.name} knows {', '.join(card.image_classes)}: "
             "rename the classes in labels.csv, or use another model"
@@ -183,7 +183,7 @@ def _tally(predictor: Predictor, sample: Sample, plane: Plane, zoom: float | Non
         mask_classes=len(card.mask_classes),
         true_mask=mask,
         predicted_mask=None if mask is None else found,
-        true_class=card.image_classes.index(sample.image_class) if known and sample.image_class else None,
+        true_class=card.find_class(sample.image_class) if known and sample.image_class else None,
         scores=result.scores.reshape(-1) if card.image_classes else None,
     )
     return tally, plan.notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -43,6 +44,8 @@ class Card(BaseModel):
         What its network is made of.
     mask_classes, image_classes : tuple of str
         Names of the mask values 1, 2, ... and of the scores; there may be no image class.
+    class_aliases : dict of str to str
+        Other names of image classes, such as those in the data that the model learned from, each with its name on the card.
     channels : tuple of str
         Channels in the order that the network takes them; ("red", "green", "blue") marks colour.
     normalisation : Normalisation
@@ -55,6 +58,8 @@ class Card(BaseModel):
         Micrometres a pixel in training, when known.
     notice : str
         What must be said wherever a score is shown.
+    limits : str
+        On which images the model is known to fail, or was never tested.
     data : tuple of DataSource
         What the weights were learned from.
     licence : str
@@ -73,12 +78,14 @@ class Card(BaseModel):
     network: ResFormerConfig
     mask_classes: tuple[Name, ...]
     image_classes: tuple[Name, ...] = ()
+    class_aliases: dict[str, Name] = Field(default_factory=dict)
     channels: tuple[Name, ...]
     normalisation: Normalisation = Normalisation()
     input_mode: Literal["native", "resize"] = "native"
     input_size: Annotated[int, Field(ge=32, le=8192)] = 128
     pixel_size: Annotated[float, Field(gt=0)] | None = None
     notice: str = ""
+    limits: str = ""
     data: tuple[DataSource, ...] = ()
     licence: str = ""
     training: dict[str, JsonValue] = Field(default_factory=dict)
@@ -88,6 +95,17 @@ class Card(BaseModel):
     def needed_channels(self) -> int:
         """Channels that an image must have; 0 where a gray image does as well, as for colour."""
         return len(self.channels) if len(self.channels) > 1 and self.channels != COLOUR else 0
+
+    def find_class(self, name: str) -> int | None:
+        """Return the number of an image class by its name on the card, an alias, or the same words spelled otherwise.
+
+        Case, and whether words are joined by spaces, hyphens or underscores, make no difference where only one class fits.
+        """
+        if name in self.image_classes:
+            return self.image_classes.index(name)
+        known = {**dict(zip(self.image_classes, self.image_classes, strict=True)), **self.class_aliases}
+        fitting = {told for spelled, told in known.items() if _words(spelled) == _words(name)}
+        return self.image_classes.index(fitting.pop()) if len(fitting) == 1 else None
 
     @property
     def preprocessor(self) -> Preprocessor:
@@ -112,4 +130,11 @@ class Card(BaseModel):
                 raise ValueError(f"the card names {len(names)} {what}, its network has {count}")
             if len(set(names)) < len(names):
                 raise ValueError(f"the card names some {what} twice: {', '.join(names)}")
+        if strange := sorted(set(self.class_aliases.values()) - set(self.image_classes)):
+            raise ValueError(f"the card has other names for {', '.join(strange)}, which is no image class of it")
         return self
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """Split a name into its words, whatever joins them."""
+    return tuple(re.split(r"[\s_-]+", name.strip().casefold()))

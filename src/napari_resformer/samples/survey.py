@@ -12,6 +12,7 @@ from napari_resformer.events import Finished, Progress
 from napari_resformer.images.image import PixelSize, Plane
 from napari_resformer.metrics import IGNORE
 from napari_resformer.samples.content import UNKNOWN, Content, checksum, content_of, sampled
+from napari_resformer.samples.extent import object_side
 from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.samples.stored import count_values
 from napari_resformer.samples.words import gathered
@@ -44,6 +45,8 @@ class SampleFacts:
         Pixels of each label value, background and ignored pixels left out; None where there is no mask.
     ignored : int
         Pixels of the mask that say nothing.
+    object_side : float, optional
+        Side of a square as large as a typical object, in pixels; None where nothing is painted.
     content : Content
         What tells the plane from others.
     mask_checksum : str
@@ -62,6 +65,7 @@ class SampleFacts:
     channel_names: tuple[str, ...] = ()
     mask_values: Mapping[int, int] | None = None
     ignored: int = 0
+    object_side: float | None = None
     content: Content = UNKNOWN
     mask_checksum: str = ""
     notes: tuple[str, ...] = ()
@@ -174,6 +178,7 @@ def look_at(sample: Sample) -> SampleFacts:
         channel_names=plane.image.channel_names,
         mask_values=None if values is None else {value: count for value, count in values.items() if value},
         ignored=ignored,
+        object_side=None if mask is None else object_side(mask),
         content=content,
         mask_checksum="" if mask is None else checksum(mask),
         notes=tuple(plane.image.notes),

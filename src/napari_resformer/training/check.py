@@ -102,6 +102,7 @@ def judge(samples: SampleSet, survey: Survey, settings: TrainSettings, *, start:
         *_masks(plan),
         *_classes(plan),
         *_pixels(survey.facts),
+        *_input(plan),
         *_start(plan, start),
     )
     warnings = (
@@ -185,6 +186,17 @@ def _pixels(facts: Sequence[SampleFacts]) -> tuple[str, ...]:
     else:
         size = "pixel size unknown"
     return (f"{shapes} pixels, {types}, {' and '.join(kinds)}, {size}",)
+
+
+def _input(plan: TrainPlan) -> Iterator[str]:
+    """Say how images come to the network where that was chosen, and how to choose otherwise."""
+    choice, settings = plan.input_choice, plan.settings
+    if choice is None:
+        return
+    if settings.mode == "resize":
+        yield f"the network sees each image whole, scaled to {settings.crop_size} px: {choice.reason} (mode resize)"
+    else:
+        yield f"the network sees crops of {settings.crop_size} px at the images' own resolution: {choice.reason} (mode native)"
 
 
 def _start(plan: TrainPlan, start: Card | None) -> Iterator[str]:

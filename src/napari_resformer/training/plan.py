@@ -17,6 +17,7 @@ from napari_resformer.samples.learned import learned_among, learned_record
 from napari_resformer.samples.sample import SampleSet
 from napari_resformer.samples.split import select_folds, split_samples
 from napari_resformer.samples.survey import Survey
+from napari_resformer.training.input_choice import InputChoice, with_input
 from napari_resformer.training.settings import TrainSettings
 from napari_resformer.training.words import counted
 
@@ -39,13 +40,15 @@ class TrainPlan:
     Parameters
     ----------
     settings : TrainSettings
-        As given, but for what follows the model to start from.
+        As given, but for what follows the model to start from, or the images.
     training, validation : SampleSet
         The annotated samples, split.
     survey : Survey
         What is known of all samples that were given.
     card : Card
         Of the model to be, without metrics.
+    input_choice : InputChoice, optional
+        How mode and size were chosen; None where both were given, or followed the model to start from.
     """
 
     settings: TrainSettings
@@ -53,6 +56,7 @@ class TrainPlan:
     validation: SampleSet
     survey: Survey
     card: Card
+    input_choice: InputChoice | None = None
 
     @property
     def class_counts(self) -> list[int]:
@@ -126,7 +130,9 @@ def make_plan(samples: SampleSet, survey: Survey, settings: TrainSettings, *, na
     if not classes and not facts.mask_values:
         raise ValueError("all masks are empty and no image has a class, so there is nothing to learn; annotate some images")
     training, validation = (SampleSet(part.name, part.samples, classes, part.notes) for part in (training, validation))
-    return TrainPlan(settings, training, validation, survey, _card(name, training, validation, facts, settings, start))
+    settings, choice = with_input(settings, survey.of(training.samples))
+    card = _card(name, training, validation, facts, settings, start)
+    return TrainPlan(settings, training, validation, survey, card, choice)
 
 
 def considered(samples: SampleSet, settings: TrainSettings) -> SampleSet:

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
-
 from napari_resformer.io.atomic import atomic_write
 from napari_resformer.io.lock import locked
 from napari_resformer.model.card import Card
@@ -95,6 +93,21 @@ class RunFolder:
             return datetime.fromisoformat(json.loads(self.settings.read_text(encoding="utf-8"))["started"])
         except (OSError, ValueError, KeyError, TypeError):  # a run of version 0.1 does not tell
             return datetime.fromtimestamp(self.settings.stat().st_mtime, UTC).astimezone()
+
+    def as_started(self, settings: TrainSettings) -> TrainSettings:
+        """Return settings in which everything that was not given is as in the run that is here; defaults may have changed since.
+
+        Without a run to resume, or with one that cannot be read, nothing changes.
+        """
+        if not self.checkpoint.exists():
+            return settings
+        try:
+            before = self._stored_settings(json.loads(self.settings.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError):
+            return settings
+        return settings.model_copy(
+            update={name: getattr(before, name) for name in TrainSettings.model_fields if name not in settings.model_fields_set}
+        )
 
     @contextmanager
     def taken(self) -> Iterator[None]:
@@ -232,12 +245,16 @@ class RunFolder:
         with atomic_write(self.settings) as file:
             file.write(json.dumps({**started, **description}, indent=1, ensure_ascii=False).encode())
 
+    @staticmethod
+    def _stored_settings(description: Description) -> TrainSettings:
+        """Read settings through their class, which knows earlier names, and the default of a setting newer than the run."""
+        return TrainSettings.model_validate(description["settings"], strict=False)
+
     def _changes(self, description: Description) -> list[str]:
         try:
             before = json.loads(self.settings.read_text(encoding="utf-8"))
-            # through the class, which knows earlier names, and the default of a setting that is newer than the run
-            before["settings"] = TrainSettings.model_validate(before["settings"], strict=False).model_dump(mode="json")
-        except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+            before["settings"] = self._stored_settings(before).model_dump(mode="json")
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.settings} cannot be read ({error}); start a new run in another folder") from error
         changed = sorted(_differences(before["settings"], description["settings"]))
         words = {"start": "the model to start from", "data": "the images, masks, classes, groups or folds"}

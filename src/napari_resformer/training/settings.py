@@ -40,7 +40,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class TrainSettings(BaseModel):
     """Settings of a training run; two runs with equal settings on equal data give equal metrics.
 
-    All are keywords with a default; :func:`describe_setting` tells the range and meaning of each. The names of version 0.1
+    Mode and crop size follow the model to start from, or are chosen from the images, unless they are given. All settings are
+    keywords with a default; :func:`describe_setting` tells the range and meaning of each. The names of version 0.1
     (``batch``, ``size``, ``surround``, ...) are still understood.
 
     Raises
@@ -58,8 +59,9 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
-    preset: PresetName = "tiny"
-    """Size of a new network: tiny suits a CPU, small and paper need a GPU."""
+    preset: PresetName = "pretrained"
+    """A new network. pretrained knows ImageNet already and learns fast; tiny is smaller and starts from nothing; small and paper
+    need a GPU."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 40
     """How many times training goes through the images."""
@@ -68,10 +70,11 @@ class TrainSettings(BaseModel):
     """Crops in each training step, over all devices together. Smaller takes less memory."""
 
     crop_size: Annotated[int, Field(ge=32, le=4096)] = 128
-    """Side of the training crops (native mode), or of the resized planes (resize mode), in pixels."""
+    """Side of the training crops (native mode), or of the resized images (resize mode), in pixels."""
 
     mode: Literal["native", "resize"] = "native"
-    """native: crops at the images' own resolution, for microscopy. resize: each whole plane is scaled to the crop size."""
+    """native: crops at the images' own resolution, for small objects. resize: each whole image is scaled to the crop size, for
+    large ones."""
 
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """Seed of the initial weights, the order of the images, the augmentation and the split."""
@@ -86,7 +89,7 @@ class TrainSettings(BaseModel):
     """Peak learning rate of AdamW."""
 
     trunk_lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.12
-    """Learning rate of a pretrained trunk, as a factor of ``lr``; networks without a trunk are not affected."""
+    """Learning rate of a pretrained trunk, as a factor of lr; networks without a trunk are not affected."""
 
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     """Weight decay of AdamW."""

@@ -95,6 +95,8 @@ def train_samples(
     """
     chosen = choose_device(device)
     precision = fast_precision(chosen.name) if settings.precision == "auto" else settings.precision
+    if existing == "resume":
+        settings = folder.as_started(settings)
     settings = settings.following(start.card if start else None)
     if settings.batch_size < 2 * devices * nodes:
         raise ValueError(

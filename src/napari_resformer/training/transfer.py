@@ -54,7 +54,7 @@ def start_from(model: Model, card: Card, network: ResFormer) -> tuple[str, ...]:
         if name.startswith(_MASK_HEAD) and theirs.mask_classes != card.mask_classes:
             adapted = _rows(adapted, fresh, ("", *theirs.mask_classes), ("", *card.mask_classes))  # "" is the background
         elif name.startswith(last) and theirs.image_classes != card.image_classes:
-            adapted = _rows(adapted, fresh, theirs.image_classes, card.image_classes)
+            adapted = _rows(adapted, fresh, theirs.image_classes, [_their_name(theirs, name) for name in card.image_classes])
         elif _INPUTS.fullmatch(name) and theirs.channels != card.channels:
             adapted = _columns(adapted, theirs.channels, card.channels)
         if adapted.shape != fresh.shape:
@@ -67,6 +67,12 @@ def start_from(model: Model, card: Card, network: ResFormer) -> tuple[str, ...]:
         new[name] = adapted
     network.load_state_dict(new)
     return tuple(changed)
+
+
+def _their_name(theirs: Card, name: str) -> str:
+    """Return what the model to start from calls an image class; the class's own name where it has none."""
+    number = theirs.find_class(name)
+    return name if number is None else theirs.image_classes[number]
 
 
 def _last_layer(state: dict[str, Tensor]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from magicgui.widgets import ComboBox, LineEdit, PushButton
@@ -128,4 +129,6 @@ def model_tooltip(card: Card | None) -> str:
     lines = [card.summary, f"Mask: {', '.join(card.mask_classes)}"]
     if card.image_classes:
         lines.append(f"Image classes: {', '.join(card.image_classes)}")
+    if card.limits:
+        lines.append(textwrap.fill(f"Limits: {card.limits}", 80))
     return "\n".join(line for line in lines if line)

@@ -16,6 +16,8 @@ from napari_resformer.widgets.base.fields import narrow
 
 SCRATCH = "from scratch"
 TRAIN, RESUME = "Train", "Resume"
+AUTOMATIC = "automatic"
+"""What is shown where mode or size follow the model to start from, or the images."""
 CLASS_LABELS, INSTANCE_LABELS = "mask classes", "instance labels"
 
 
@@ -38,10 +40,10 @@ def setting_field(setting: str, name: str, label: str, **options: Any) -> Any:
     if info.kind is bool:
         return CheckBox(text=label, **common)
     if info.choices:
-        return ComboBox(label=label, choices=list(info.choices), **common)
+        return ComboBox(label=label, **{"choices": list(info.choices), **common})
     assert info.minimum is not None
     assert info.maximum is not None
-    return SpinBox(label=label, min=int(info.minimum), max=int(info.maximum), **common)
+    return SpinBox(label=label, **{"min": int(info.minimum), "max": int(info.maximum), **common})
 
 
 def make_fields(models: Any) -> list[Any]:
@@ -87,9 +89,9 @@ def make_options(device: str) -> Container[Any]:
                 "instance labels: each object has its own value, and all objects are of one class.",
             ),
             setting_field("preset", "preset", "Network"),
-            setting_field("crop_size", "crop", "Crop size", step=32),
+            setting_field("mode", "mode", "Input", choices=[AUTOMATIC, *describe_setting("mode").choices], value=AUTOMATIC),
+            setting_field("crop_size", "crop", "Size", min=0, step=32, value=0),
             setting_field("batch_size", "batch", "Batch size"),
-            setting_field("mode", "mode", "Input"),
             setting_field("freeze_encoder", "freeze_encoder", "Freeze the encoder"),
             ComboBox(
                 name="device", label="Device", choices=list(DEVICES), value=device,
@@ -98,6 +100,7 @@ def make_options(device: str) -> Container[Any]:
         ],
     )  # fmt: skip
     options.margins = (0, 0, 0, 0)
+    options.crop.native.setSpecialValueText(AUTOMATIC)  # shown for the least value, 0
     narrow(list(options))
     return options
 

@@ -19,7 +19,6 @@ from napari_resformer.model.library import ModelEntry, list_models
 from napari_resformer.training import session
 from napari_resformer.training.history import EpochPoint
 from napari_resformer.training.preview import NoPreview, Preview
-from napari_resformer.training.settings import describe_setting
 from napari_resformer.widgets.base import fields, signals
 from napari_resformer.widgets.base.dock import JobDock
 from napari_resformer.widgets.base.job import DockJob
@@ -29,7 +28,7 @@ from napari_resformer.widgets.train.annotating import Annotating
 from napari_resformer.widgets.train.annotation import give_class
 from napari_resformer.widgets.train.class_field import ClassField
 from napari_resformer.widgets.train.eta import Stopwatch, cost_words
-from napari_resformer.widgets.train.fields import RESUME, SCRATCH, TRAIN
+from napari_resformer.widgets.train.fields import AUTOMATIC, RESUME, SCRATCH, TRAIN
 from napari_resformer.widgets.train.pairs_table import Pairs
 from napari_resformer.widgets.train.panel import TrainingPanel
 from napari_resformer.widgets.train.preview import LivePreview
@@ -219,9 +218,7 @@ class FineTune(JobDock):
         self.more.preset.enabled = entry is None
         self.more.freeze_encoder.enabled = entry is not None
         with self.more.crop.changed.blocked(), self.more.mode.changed.blocked():
-            crop = entry.card.input_size if entry else describe_setting("crop_size").default
-            self.more.crop.value = min(crop, self.more.crop.max)
-            self.more.mode.value = entry.card.input_mode if entry else describe_setting("mode").default
+            self.more.crop.value, self.more.mode.value = 0, AUTOMATIC
         self._field_changed()
 
     def _name_changed(self, *_: Any) -> None:

@@ -9,7 +9,7 @@ from napari_resformer.samples.pairs import LayerPair
 from napari_resformer.training.session import TrainRequest, library_request
 from napari_resformer.training.settings import make_settings
 from napari_resformer.widgets.train.annotation import fitting_classes
-from napari_resformer.widgets.train.fields import INSTANCE_LABELS, SCRATCH, name_trouble
+from napari_resformer.widgets.train.fields import AUTOMATIC, INSTANCE_LABELS, SCRATCH, name_trouble
 from napari_resformer.widgets.train.pairs import PairRow, RowState, mask_data
 
 NO_PAIRS = "Open images, and paint a Labels layer for each or give them a class; the table above lists them."
@@ -43,8 +43,7 @@ def make_request(form: Any, *, start_over: bool = False) -> TrainRequest:
             "preset": more.preset.value,
             "epochs": form.epochs.value,
             "batch_size": more.batch.value,
-            "crop_size": more.crop.value,
-            "mode": more.mode.value,
+            **chosen_input(more),
             "mask_classes": tuple(part.strip() for part in form.mask_names.value.split(",") if part.strip()),
             "freeze_encoder": more.freeze_encoder.value and not scratch,
         }
@@ -59,6 +58,12 @@ def make_request(form: Any, *, start_over: bool = False) -> TrainRequest:
         replace=bool(form.replace.value),
         start_over=start_over,
     )
+
+
+def chosen_input(more: Any) -> dict[str, Any]:
+    """Return mode and size where the user has chosen them, as settings."""
+    mode = {} if more.mode.value == AUTOMATIC else {"mode": more.mode.value}
+    return mode | ({"crop_size": more.crop.value} if more.crop.value else {})
 
 
 def cost_key(form: Any) -> tuple[Any, ...]:
