@@ -36,3 +36,33 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def in_turn(path: Path, patience: float = 60) -> Iterator[None]:
+    """Hold the lock for a moment; others that want it meanwhile wait.
+
+    Parameters
+    ----------
+    path : Path
+        A file that exists for nothing else; made with its folder if needed, and left behind.
+    patience : float
+        Seconds to wait at most.
+
+    Raises
+    ------
+    BlockingIOError
+        If another job holds it for longer.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=patience)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise BlockingIOError(f"{path} has been held by another job for {patience:g} seconds; try again") from error
+    except (NotImplementedError, OSError):
+        logging.getLogger(__name__).debug("no lock on %s", path, exc_info=True)
+    try:
+        yield
+    finally:
+        lock.release()
