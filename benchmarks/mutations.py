@@ -2,8 +2,8 @@
 
 Small valid image and model files are cut off, flipped in places, given other numbers in their headers and nonsense in their
 words. Each is read and predicted (a model: loaded) by a worker of 8 GB of address space. The result must be an answer, or one
-sentence in a ValueError, TypeError, OSError or MemoryError, within 10 seconds on the clock. What is not is printed, with the number
-that makes it again. Other programs slow this one down: measure on a quiet machine; the processor's seconds are printed as well.
+sentence in a ValueError, TypeError, OSError or MemoryError, within 10 seconds on the clock. What is not is printed, with the
+number that makes it again. Other programs slow this one down: the processor's seconds are printed, too.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ LIMIT_BYTES = 8 * 2**30
 LIMIT_SECONDS = 10.0
 """On the clock, from the path to the answer."""
 HANGS_SECONDS = 60.0
+_TIMES = {"clock": "on the clock", "seconds": "of the processor"}
 EXPECTED = ("ValueError", "TypeError", "OSError", "MemoryError")
 NONSENSE = (
     b"-1",
@@ -344,7 +345,7 @@ def main() -> None:
     parser.add_argument("--sentences", action="store_true", help="print what was said of each file")
     options = parser.parse_args()
     counts: collections.Counter[str] = collections.Counter()
-    slowest = {"clock": (0.0, ""), "seconds": (0.0, "")}
+    slowest = dict.fromkeys(_TIMES, (0.0, ""))
     with tempfile.TemporaryDirectory() as place:
         sources = originals(Path(place) / "valid")
         numbers: queue.Queue[int] = queue.Queue()
@@ -364,8 +365,7 @@ def main() -> None:
                 told = worker.judge(path)
                 with lock:
                     counts[told["kind"]] += 1
-                    for kind, before in slowest.items():
-                        slowest[kind] = max(before, (told[kind], path.name))
+                    slowest.update({kind: max(slowest[kind], (told[kind], path.name)) for kind in _TIMES})
                     if options.sentences:
                         print(f"{told['kind']}: {told['text'][:500]}", flush=True)
                     if told["kind"] not in ("result", "sentence"):
@@ -381,8 +381,7 @@ def main() -> None:
         for thread in threads:
             thread.join()
     print(f"{sum(counts.values())} files: {dict(counts.most_common())}")
-    for kind, words in (("clock", "on the clock"), ("seconds", "of the processor")):
-        print(f"the slowest took {slowest[kind][0]:.1f} s {words} ({slowest[kind][1]})")
+    print("; ".join(f"the slowest took {slowest[kind][0]:.1f} s {words} ({slowest[kind][1]})" for kind, words in _TIMES.items()))
 
 
 if __name__ == "__main__":

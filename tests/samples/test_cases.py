@@ -588,9 +588,9 @@ def test_a_set_of_ome_tiff_files_is_a_sample_a_file(tmp_path) -> None:
     for number, name in enumerate(names, start=1):
         pixels, numbers = scene(number)
         told = (
-            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{number - 1:032}"><Image ID="Image:0">'
-            f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="{SIDE}" SizeY="{SIDE}" SizeZ="1" SizeC="1" '
-            f'SizeT="{COUNT}"><Channel ID="Channel:0:0"/>{where}</Pixels></Image></OME>'
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{number - 1:032}">'
+            f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="{SIDE}" SizeY="{SIDE}" '
+            f'SizeZ="1" SizeC="1" SizeT="{COUNT}"><Channel ID="Channel:0:0"/>{where}</Pixels></Image></OME>'
         )
         tiff(tmp_path / "images" / name, pixels, description=told, metadata=None)
         png(tmp_path / "masks" / f"img{number}.png", binary(numbers))

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
+
+_ATTEMPTS = 5
 
 
 @contextmanager
@@ -39,30 +41,43 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(path: Path, patience: float = 60) -> Iterator[None]:
-    """Hold the lock for a moment; others that want it meanwhile wait.
+def in_turn(path: Path, patience: float = 20) -> Iterator[None]:
+    """Hold a lock for a moment; others that want it meanwhile wait, on other machines, too.
 
     Parameters
     ----------
     path : Path
-        A file that exists for nothing else; made with its folder if needed, and left behind.
+        A file that exists for nothing else; made with its folder, and removed when the block ends.
     patience : float
-        Seconds to wait at most.
+        Seconds in which others may do what they hold the lock for; one that is held longer was left by a process that was killed.
 
     Raises
     ------
     BlockingIOError
-        If another job holds it for longer.
+        If there is no end to others that hold it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=patience)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise BlockingIOError(f"{path} has been held by another job for {patience:g} seconds; try again") from error
-    except (NotImplementedError, OSError):
-        logging.getLogger(__name__).debug("no lock on %s", path, exc_info=True)
+    lock = SoftFileLock(path, timeout=patience)
+    for _ in range(_ATTEMPTS):
+        before = _state(path)
+        try:
+            lock.acquire()
+            break
+        except Timeout:
+            if before is not None and _state(path) == before:
+                path.unlink(missing_ok=True)
+    else:
+        raise BlockingIOError(f"{path} is held by other jobs; try again")
     try:
         yield
     finally:
         lock.release()
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from one that took its place."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

@@ -32,7 +32,7 @@ LARGE_MASK = 2**26
 _QUICK_SAMPLE = 250_000
 _BATCH_PIXELS = 2**18  # on a CPU, where larger passes gain nothing
 _MOST_TILES = 16  # a pass
-_MEANS_NOTHING = "; their mask and scores mean nothing"
+_MEAN_NOTHING = "mask and scores mean nothing"
 _NAMED = 6  # blank planes
 _LOOKED_THROUGH = 2**22  # pixels of a stack that is looked through for blank planes before the start
 _FAR_BEYOND = 4  # times the range from black to white; a nucleus alone in a dark image lies there, and so do hot pixels
@@ -248,21 +248,21 @@ def with_tile(plan: Plan, tile: object) -> Plan:
 
 def blank_note(image: Image, numbers: Sequence[int]) -> str:
     """Return a note on planes that show nothing, by their numbers in the order of the planes."""
-    planes = prod(image.loop_shape)
+    planes, count = prod(image.loop_shape), len(numbers)
     if planes == 1:
-        return f"The image is constant: every pixel has the same value{_MEANS_NOTHING}"
+        return f"The image is constant: every pixel has the same value; its {_MEAN_NOTHING}"
     indices = list(image.plane_indices())
-    named = [" ".join(f"{axis}{at}" for axis, at in zip(image.loop_axes, indices[number], strict=True)) for number in numbers]
-    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    names = [" ".join(f"{axis}{at}" for axis, at in zip(image.loop_axes, indices[number], strict=True)) for number in numbers]
+    more = f" and {count - _NAMED} more" if count > _NAMED else ""
     return (
-        f"Blank planes, of one value throughout or without a finite pixel: {', '.join(named[:_NAMED])}{more}, {len(named)} of "
-        f"{planes}{_MEANS_NOTHING}"
+        f"{count} of {planes} planes {'is' if count == 1 else 'are'} blank (one value throughout, or no finite pixel): "
+        f"{', '.join(names[:_NAMED])}{more}; {'its' if count == 1 else 'their'} {_MEAN_NOTHING}"
     )
 
 
 def with_blank(plan: Plan, numbers: Sequence[int]) -> tuple[str, ...]:
     """Return a plan's notes once it is known which planes show nothing."""
-    others = tuple(note for note in plan.notes if not note.endswith(_MEANS_NOTHING))
+    others = tuple(note for note in plan.notes if not note.endswith(_MEAN_NOTHING))
     return (*others, blank_note(plan.image, numbers)) if numbers else others
 
 
