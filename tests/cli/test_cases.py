@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tifffile
 
+import napari_resformer as nr
 from napari_resformer.cli import main, predict
 from napari_resformer.cli.scores import ScoreTable
 
@@ -130,6 +131,38 @@ def test_a_long_name_is_no_trouble_as_long_as_the_results_can_have_it(
     assert [row[0] for row in rows(tmp_path / "out2")[1:]] == ["short.tif"]
 
 
+def stains(path: Path, *names: str) -> np.ndarray:
+    pixels = np.stack([spots(seed) for seed in range(len(names))])
+    tifffile.imwrite(path, pixels, ome=True, photometric="minisblack", metadata={"axes": "CYX", "Channel": {"Name": list(names)}})
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen", "index"),
+    [
+        (("1", "2", "3", "4"), "1", 1), (("1", "2", "3", "4"), "2,0,1", [2, 0, 1]), (("1", "2", "3", "4"), "4", 3),
+        (("405", "488", "561", "640"), "488", 1), (("DAPI ", "GFP", "β", "x"), "dapi", 0), (("a", "GFP", "u\u0308", "x"), "ü", 2),
+    ],
+)  # fmt: skip
+def test_channels_are_numbers_where_all_are_in_range_and_names_elsewhere(
+    model: Path, random_model: Any, tmp_path: Path, names: tuple[str, ...], chosen: str, index: Any
+) -> None:
+    pixels = stains(tmp_path / "stains.ome.tif", *names)
+    assert run(model, tmp_path / "stains.ome.tif", "--channels", chosen, "-o", tmp_path / "out") == 0
+    taken = pixels[index]
+    expected = nr.predict(random_model, taken, axes="CYX"[-taken.ndim :], device="cpu").mask
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / "stains_mask.tif"), expected)
+
+
+@pytest.mark.parametrize("names", [("DAPI", "DAPI", "x"), ("DAPI", "dapi", "x"), ("DAPI ", "DAPI", "x")])
+def test_a_name_of_two_channels_is_refused(model: Path, tmp_path: Path, names: tuple[str, ...], capsys: Any) -> None:
+    stains(tmp_path / "stains.ome.tif", *names)
+    assert run(model, tmp_path / "stains.ome.tif", "--channels", "DAPI", "-o", tmp_path / "out") == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "2 channels of stains are called DAPI; give the number: 0 or 1" in said[0]
+
+
 # ------------------------------------------------------------------------------------------------------------------ places
 def test_two_runs_into_one_folder_at_the_same_time_write_one_table(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -153,6 +186,17 @@ def test_two_runs_into_one_folder_at_the_same_time_write_one_table(
         one.join()
     assert status == [0, 0]
     assert sorted(row[0] for row in rows(tmp_path / "out")[1:]) == ["p0.tif", "p1.tif", "p2.tif", "p3.tif"]
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_lock_that_a_killed_run_has_left_holds_nobody_up_for_long(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".scores.csv.lock").touch()
+    monkeypatch.setattr("napari_resformer.io.lock.PATIENCE", 0.2)
+    assert run(model, plain(tmp_path / "p.tif"), "-o", tmp_path / "out") == 0
+    assert [row[0] for row in rows(tmp_path / "out")] == ["image", "p.tif"]
 
 
 def test_a_later_run_adds_its_images_to_the_table(model: Path, random_model: Any, tmp_path: Path, capsys: Any) -> None:

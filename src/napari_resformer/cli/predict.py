@@ -145,6 +145,7 @@ def _predict_image(
     store = None
     if first is not None and output_bytes(plan, tuple(targets)) > LARGE_MASK:
         store = first.with_name(f".{first.stem}.zarr")
+        check_name(store)
     if options.resume:
         done = [path for path in targets.values() if path.exists()]
         begun = _note(done[0]) if done else begun_with(store) if store is not None else None

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, SoftFileLock, Timeout
 
+PATIENCE = 20.0
+"""Seconds; a lock of :func:`in_turn` that is held longer was left by a process that was killed."""
 _ATTEMPTS = 5
 
 
@@ -41,15 +43,13 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(path: Path, patience: float = 20) -> Iterator[None]:
+def in_turn(path: Path) -> Iterator[None]:
     """Hold a lock for a moment; others that want it meanwhile wait, on other machines, too.
 
     Parameters
     ----------
     path : Path
         A file that exists for nothing else; made with its folder, and removed when the block ends.
-    patience : float
-        Seconds in which others may do what they hold the lock for; one that is held longer was left by a process that was killed.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def in_turn(path: Path, patience: float = 20) -> Iterator[None]:
         If there is no end to others that hold it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = SoftFileLock(path, timeout=patience)
+    lock = SoftFileLock(path, timeout=PATIENCE)
     for _ in range(_ATTEMPTS):
         before = _state(path)
         try:
