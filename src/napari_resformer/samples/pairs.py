@@ -77,16 +77,18 @@ def with_rules(samples: SampleSet) -> SampleSet:
     """
     layers: dict[int, Counter[int]] = defaultdict(Counter)
     for sample in samples.samples:
-        plane = sample.mask_source.read() if isinstance(sample.mask_source, LabelPlane) else None
-        if plane is not None and plane.dtype.kind in "bui" and plane.min() >= 0:
-            layers[id(sample.mask_source.labels)].update(count_values(plane.astype(np.uint8) if plane.dtype == bool else plane))
+        source = sample.mask_source
+        plane = source.read() if isinstance(source, LabelPlane) else None
+        if isinstance(source, LabelPlane) and plane is not None and plane.dtype.kind in "bui" and plane.min() >= 0:
+            layers[id(source.labels)].update(count_values(plane.astype(np.uint8) if plane.dtype == bool else plane))
     seen = [Evidence(samples.name, (), np.dtype(np.uint8), counts=counts) for counts in layers.values()]
     rules = dict(zip(layers, decide_painted(seen), strict=True))
-    return samples.subset([
-        replace(sample, mask_rule=rules.get(id(sample.mask_source.labels), sample.mask_rule))
-        if isinstance(sample.mask_source, LabelPlane) else sample
-        for sample in samples.samples
-    ])  # fmt: skip
+    decided = []
+    for sample in samples.samples:
+        source = sample.mask_source
+        rule = rules.get(id(source.labels)) if isinstance(source, LabelPlane) else None
+        decided.append(sample if rule is None else replace(sample, mask_rule=rule))
+    return samples.subset(decided)
 
 
 def pair_faults(pair: LayerPair) -> tuple[str, ...]:
