@@ -151,3 +151,5 @@ def test_an_interrupted_run_says_what_can_be_resumed(
     assert f"started on {started[:10]} at {started[11:16]}, after epoch 1 of 2" in said
     status, said = run("--resume")
     assert (status, said) == (0, "")  # finished: left alone
+    assert main(command(data, "--resume", "--epochs", "3")) == 0  # nor taken for what was not trained
+    assert "there is nothing to resume; it was trained with --epochs 2: --overwrite trains it anew" in capsys.readouterr().out

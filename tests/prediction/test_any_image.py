@@ -287,3 +287,22 @@ def test_the_channels_that_a_model_needs(random_model, tmp_path) -> None:
     np.save(tmp_path / "stack.npy", stack)
     command = ["predict", tmp_path / "stack.npy", "--model", tmp_path / "pair.safetensors", "-o", tmp_path / "out"]
     assert main([*map(str, command), "--device", "cpu"]) == 0
+
+
+# ------------------------------------------------------------------------------------------------------------ blank planes
+@pytest.mark.parametrize("nothing", [7, np.nan])
+@pytest.mark.parametrize(("axes", "shape"), [("ZYX", (4, 40, 48)), ("TZYX", (2, 2, 40, 48)), ("ZCYX", (4, 3, 40, 48))])
+def test_a_plane_that_shows_nothing_is_told_in_plan_and_result(
+    random_model, axes: str, shape: tuple[int, ...], nothing: Any
+) -> None:
+    stack = np.random.default_rng(0).random(shape).astype(np.float32)
+    stack.reshape(4, -1)[2] = nothing
+    where = {"ZYX": "Z2", "TZYX": "T1 Z0", "ZCYX": "Z2"}[axes]
+    plan = make_plan(random_model.card, from_array(stack, axes), device="cpu")
+    result = nr.predict(random_model, stack, axes=axes, device="cpu")
+    for notes in (plan.notes, result.notes):
+        told = f"1 of 4 planes is blank (one value throughout, or no finite pixel): {where}; its mask and scores mean nothing"
+        assert notes.count(told) == 1
+    assert result.blank.ravel().tolist() == [False, False, True, False]
+    assert result.blank.shape == result.scores.shape[:-1]
+    assert not nr.predict(random_model, stack[:1], axes=axes, device="cpu").blank.any()

@@ -235,6 +235,23 @@ def test_a_cancelled_run_goes_on_to_the_same_end(micron_model, tmp_path, size: f
 
 
 @pytest.mark.usefixtures("save_each_row")
+def test_blank_planes_of_a_stack_that_goes_on_are_told_in_its_result(random_model, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("napari_resformer.prediction.plan._LOOKED_THROUGH", 0)  # too much to read before the start
+    stack = np.random.default_rng(0).integers(0, 255, (9, 40, 48), np.uint8)
+    stack[1:8] = 3
+    options: dict[str, Any] = {"axes": "TYX", "device": "cpu", "out": tmp_path / "mask.zarr"}
+    plan = make_plan(random_model.card, from_array(stack, "TYX"), device="cpu")
+    assert not any("lank" in note for note in plan.notes)
+    cancelled(nr.iter_predict(random_model, stack, **options), 4)
+    result = nr.predict(random_model, stack, resume=True, **options)
+    assert result.blank.tolist() == [False, *[True] * 7, False]
+    assert any(
+        note.startswith("7 of 9 planes are blank") and "T1, T2, T3, T4, T5, T6 and 1 more" in note for note in result.notes
+    )
+    assert nr.predict(random_model, stack, resume=True, **options).notes == result.notes  # it has ended: its answer again
+
+
+@pytest.mark.usefixtures("save_each_row")
 def test_other_settings_are_refused_by_name(random_model, tmp_path) -> None:
     image = smooth((300, 200))
     out = tmp_path / "mask.zarr"

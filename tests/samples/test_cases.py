@@ -17,8 +17,9 @@ from napari_resformer.cli import main
 from napari_resformer.events import EpochDone, Finished
 from napari_resformer.images.image import from_array
 from napari_resformer.metrics import IGNORE
+from napari_resformer.samples.content import content_of
 from napari_resformer.samples.folder import read_folder
-from napari_resformer.samples.pairs import LayerPair, samples_from_pairs
+from napari_resformer.samples.pairs import LayerPair, samples_from_pairs, with_rules
 from napari_resformer.samples.saving import save_folder
 from napari_resformer.samples.survey import iter_survey
 from napari_resformer.training.check import iter_preflight
@@ -422,6 +423,45 @@ def test_a_mask_of_black_and_white_among_masks_with_ignored_pixels_is_told(tmp_p
     np.testing.assert_array_equal(samples.samples[1].mask(), binary(scene(2)[1]))
 
 
+def test_ignored_pixels_alone_are_saved_so_that_they_are_read_back_as_ignored(tmp_path) -> None:
+    """Beside a mask that has classes, one with ignored pixels and background alone must not become black and white."""
+    image, plain = scene(1)
+    unsure = np.where(plain > 0, 255, 0).astype(np.uint8)
+    classes = np.where(plain == 1, 255, binary(plain)).astype(np.uint8)
+    for name, masks in (("few", [classes, unsure]), ("most", [classes, unsure, unsure, unsure]), ("alone", [unsure])):
+        layer = np.stack([classes, *masks])  # one layer: 255 means the same on each of its planes
+        stack = np.stack([np.roll(image, step, 0) for step in range(len(layer))])
+        samples = with_rules(samples_from_pairs([LayerPair(from_array(stack, "ZYX", name="stack"), layer)], name))
+        for sample, mask in zip(samples.samples, layer, strict=True):
+            np.testing.assert_array_equal(sample.mask(), mask)
+        kept = samples.subset(samples.samples[1:])
+        *_, _ = save_folder(kept, tmp_path / name)
+        for sample, mask in zip(read_folder(tmp_path / name).samples, masks, strict=True):
+            np.testing.assert_array_equal(sample.mask(), mask)
+            assert sample.mask().dtype == np.uint8
+
+
+def test_what_has_no_mask_is_told_once(tmp_path) -> None:
+    made(tmp_path, labels=table())
+    for number in (2, 5):
+        (tmp_path / "masks" / f"img{number}.png").unlink()
+    *_, event = iter_preflight(read_folder(tmp_path), TrainSettings(crop_size=32))
+    facts = [fact for fact in event.result.facts if "mask" in fact and "img2.png" in fact]
+    assert facts == ["4 of 6 images have a mask; without one: img2.png, img5.png"]
+    (tmp_path / "labels.csv").unlink()
+    *_, event = iter_preflight(read_folder(tmp_path), TrainSettings(crop_size=32))
+    assert [fact for fact in event.result.facts if "img2.png" in fact] == [
+        "2 images with neither a mask nor a class are left out: img2.png, img5.png"
+    ]
+
+
+def test_black_and_white_layers_are_one_mask_class_as_before() -> None:
+    image, plain = scene(1)
+    layers = [LayerPair(from_array(image, "YX", name=f"{number}"), white(plain)) for number in range(2)]
+    for sample in with_rules(samples_from_pairs(layers, "layers")).samples:
+        np.testing.assert_array_equal(sample.mask(), binary(plain))
+
+
 def test_values_that_no_mask_holds_are_warned_of(tmp_path) -> None:
     made(tmp_path, stored=lambda labels: np.array([0, 1, 2, 7], np.uint8)[labels])
     *_, event = iter_preflight(read_folder(tmp_path), TrainSettings(crop_size=64))
@@ -536,6 +576,46 @@ def test_a_stack_with_a_stack_of_masks_is_a_sample_a_plane(tmp_path) -> None:
     faults = [fact.fault for fact in surveyed(tmp_path)[1].facts if fact.fault]
     assert len(faults) == 4
     assert "the mask two_mask.tif holds 3 planes, its image 4" in faults[0]
+
+
+def test_a_set_of_ome_tiff_files_is_a_sample_a_file(tmp_path) -> None:
+    """As an acquisition writes it: each file holds a page, and the names of all files."""
+    names = [f"img{number}.ome.tif" for number in range(1, COUNT + 1)]
+    where = "".join(
+        f'<TiffData FirstT="{place}" IFD="0" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{place:032}</UUID></TiffData>'
+        for place, name in enumerate(names)
+    )
+    for number, name in enumerate(names, start=1):
+        pixels, numbers = scene(number)
+        told = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{number - 1:032}">'
+            f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="{SIDE}" SizeY="{SIDE}" '
+            f'SizeZ="1" SizeC="1" SizeT="{COUNT}"><Channel ID="Channel:0:0"/>{where}</Pixels></Image></OME>'
+        )
+        tiff(tmp_path / "images" / name, pixels, description=told, metadata=None)
+        png(tmp_path / "masks" / f"img{number}.png", binary(numbers))
+    assert_one_class(tmp_path)
+    _, found = surveyed(tmp_path)
+    for number, fact in enumerate(found.facts, start=1):
+        assert fact.content.checksum == content_of(from_array(scene(number)[0], "YX").plane()).checksum
+    assert any("one of a set of 6 OME-TIFF files" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_axes_that_are_ambiguous_are_one_line_that_names_the_files(tmp_path, capsys, command) -> None:
+    made(
+        tmp_path,
+        image="img{}.tif",
+        image_save=lambda path, pixels: tiff(path, np.stack([pixels] * 3), photometric="minisblack", metadata=None),
+    )
+    where = ["-o", str(tmp_path / "m.safetensors")] if command == "train" else ["--model", "nuclei", "--device", "cpu"]
+    assert main([command, str(tmp_path), *where]) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if "ambiguous" in line]
+    assert len(said) == 1
+    assert said[0].count("ambiguous") == 1
+    assert "img1.tif" in said[0]
+    assert "--axes" in said[0]
+    assert ("the same with img2.tif, img3.tif" in said[0]) == (command == "train")
 
 
 def test_axes_of_images_can_be_said(tmp_path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from napari_resformer.cli.usage import DONE, Commands, Parser, load, print_notice
+from napari_resformer.cli.usage import DONE, Commands, Parser, check_place, load, print_notice
 
 
 def add_demo(commands: Commands, common: Parser, device: Parser) -> None:
@@ -24,6 +24,7 @@ def _demo(options: argparse.Namespace) -> int:
         show_demo(options.model, options.device)
     else:
         target = options.output or Path("napari-resformer-demo.png")
+        check_place(target.parent, f"-o {target}")
         result = render_demo(model, options.device, target)
         for name, score in sorted(zip(result.classes, result.scores, strict=True), key=lambda pair: -pair[1]):
             print(f"{name:<20} {score:6.1%}")

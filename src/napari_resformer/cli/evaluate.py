@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from napari_resformer.cli.settings import add_data_options, mask_kind
-from napari_resformer.cli.usage import DONE, Commands, Parser, comma_list, load, positive, refuse_existing
+from napari_resformer.cli.usage import (
+    DONE,
+    Commands,
+    Parser,
+    check_place,
+    comma_list,
+    load,
+    positive,
+    print_json,
+    refuse_existing,
+)
 
 
 def add_evaluate(commands: Commands, common: Parser, device: Parser) -> None:
@@ -36,6 +46,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     model = load(options.model)
     if options.output:
+        check_place(options.output.parent, f"-o {options.output}")
         refuse_existing([options.output], overwrite=options.overwrite)
     report: dict[str, Any] = {}
     notes: list[str] = []
@@ -54,11 +65,10 @@ def _evaluate(options: argparse.Namespace) -> int:
                 report = event.result.to_dict()
     for note in notes:
         print(note, file=sys.stderr)  # stdout may be the report
-    text = json.dumps(report, indent=1, ensure_ascii=False)
     if options.output:
         with atomic_write(options.output) as file:
-            file.write(text.encode())
+            file.write(json.dumps(report, indent=1, ensure_ascii=False).encode(errors="backslashreplace"))
         print(f"saved {options.output}")
     else:
-        print(text)
+        print_json(report)
     return DONE

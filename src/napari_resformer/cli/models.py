@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from napari_resformer.cli.usage import DONE, Commands, Parser, UsageError
+from napari_resformer.cli.usage import DONE, Commands, Parser, UsageError, print_json
 
 
 def add_models(commands: Commands, common: Parser) -> None:
@@ -44,7 +43,7 @@ def _models_info(options: argparse.Namespace) -> int:
         "file": str(entry.path),
         "sha256": file_sha256(entry.path),
     }
-    print(json.dumps(described, indent=1, ensure_ascii=False))
+    print_json(described)
     return DONE
 
 

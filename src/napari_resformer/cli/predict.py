@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import shutil
 import sys
@@ -14,12 +12,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_resformer.cli.scores import Rows, ScoreTable, score_rows
 from napari_resformer.cli.usage import (
     DONE,
     FAILED,
     Commands,
     Parser,
     UsageError,
+    check_place,
     checked,
     comma_list,
     load,
@@ -29,6 +29,7 @@ from napari_resformer.cli.usage import (
     print_notice,
     refuse_existing,
 )
+from napari_resformer.io.names import check_name, readable
 
 if TYPE_CHECKING:
     from napari_resformer.model.file import Model
@@ -89,33 +90,40 @@ def _predict(options: argparse.Namespace) -> int:
     found = find_images(options.images)
     images = found.paths
     for note in found.notes:
-        print(note, file=sys.stderr)
+        print(readable(note), file=sys.stderr)
     targets = _output_paths(images, options.output, check_outputs(options.outputs))
-    table = options.output / "scores.csv"
+    check_place(options.output, f"-o {options.output}")
+    labels = _labels(images)
+    table = ScoreTable(options.output / "scores.csv", model.card.image_classes, overwrite=options.overwrite)
     if not options.resume:
-        refuse_existing([table, *(path for paths in targets for path in paths.values())], overwrite=options.overwrite)
-    header = ["image", "plane", "predicted", *model.card.image_classes]
-    rows = _read_rows(table, header) if options.resume else {}
+        refuse_existing([path for paths in targets for path in paths.values()], overwrite=options.overwrite)
+    rows = table.read()
+    if not options.resume and not options.overwrite and (known := [label for label in labels if label in rows]):
+        raise FileExistsError(f"{table.path} has rows of {known[0]} already; choose another place or add --overwrite")
     failed = 0
     notes: dict[str, list[str]] = {}
-    for path, label, paths in zip(images, _labels(images), targets, strict=True):
+    for path, label, paths in zip(images, labels, targets, strict=True):
         try:
+            for target in paths.values():
+                check_name(target)
             image = read_image(path, options.axes, options.pixel_size, 0 if options.channels else model.card.needed_channels)
             plan = make_plan(
                 model.card, image, channels=options.channels, device=options.device, tile=options.tile, zoom=options.zoom
             )  # fmt: skip
-            for note in plan.notes:
-                notes.setdefault(note, []).append(label)
-            rows[label] = _predict_image(model, plan, options, label, paths, rows.get(label, []))  # in their old place
+            told: Sequence[str] = plan.notes
+            try:
+                of_image, told = _predict_image(model, plan, options, label, paths, rows.get(label, []))
+            finally:
+                for note in told:
+                    notes.setdefault(note, []).append(label)
+            table.put(label, of_image)
         except Exception as error:  # noqa: BLE001 - pixels are decoded on the way; the other images are done all the same
             failed += 1
             if options.debug:
                 traceback.print_exception(error)
             print(f"napari-resformer: {_named(label, error)}", file=sys.stderr)
-            continue
-        _write_csv(table, header, rows)  # after each image, so that a run that is cut off can go on
     if failed < len(images):
-        print(f"{len(images) - failed} of {len(images)} image(s) done; results and {table.name} are in {options.output}")
+        print(f"{len(images) - failed} of {len(images)} image(s) done; results and {table.path.name} are in {options.output}")
     for note in gathered_notes(notes):
         print(note)
     print_notice(model)
@@ -123,32 +131,36 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _predict_image(
-    model: Model, plan: Plan, options: argparse.Namespace, name: str, targets: dict[str, Path], kept: list[list[str]]
-) -> list[list[str]]:
-    """Write an image's outputs and return its rows of scores; ``kept`` are those of an earlier run."""
+    model: Model, plan: Plan, options: argparse.Namespace, name: str, targets: dict[str, Path], kept: Rows
+) -> tuple[Rows, Sequence[str]]:
+    """Write an image's outputs and return its rows of scores, and notes; ``kept`` are the rows of an earlier run."""
     from napari_resformer.prediction.outputs import output_bytes, places
     from napari_resformer.prediction.plan import LARGE_MASK, with_tile
     from napari_resformer.prediction.resume import begun_with
 
     first = next(iter(targets.values()), None)
     if first is not None and first.suffix == ".zarr":
-        return _score_rows(name, _run_plan(model, plan, name, targets, out=first, options=options))
+        result = _run_plan(model, plan, name, targets, out=first, options=options)
+        return score_rows(name, result), result.notes
     store = None
     if first is not None and output_bytes(plan, tuple(targets)) > LARGE_MASK:
         store = first.with_name(f".{first.stem}.zarr")
+        check_name(store)
     if options.resume:
         done = [path for path in targets.values() if path.exists()]
         begun = _note(done[0]) if done else begun_with(store) if store is not None else None
         plan = with_tile(plan, (begun or {}).get("tile"))
         _refuse_others(model, plan, targets)
         if kept and len(done) == len(targets):
-            return kept
+            return kept, plan.notes
     result = _run_plan(model, plan, name, targets, out=store, options=options)
+    if not options.resume:  # another run may have written there meanwhile
+        refuse_existing(list(targets.values()), overwrite=options.overwrite)
     _write_outputs(model, plan, result, targets)
     if store is not None:
         for folder in places(store, tuple(targets)).values():
             shutil.rmtree(folder)
-    return _score_rows(name, result)
+    return score_rows(name, result), result.notes
 
 
 def _refuse_others(model: Model, plan: Plan, targets: dict[str, Path]) -> None:
@@ -217,7 +229,7 @@ def _named(label: str, error: Exception) -> str:
 def _labels(images: Sequence[Path]) -> list[str]:
     """Return what each image is called in table and messages: its file name, or its path where several have that name."""
     names = Counter(path.name for path in images)
-    return [path.name if names[path.name] == 1 else str(path) for path in images]
+    return [readable(path.name if names[path.name] == 1 else str(path)) for path in images]
 
 
 def _output_paths(images: Sequence[Path], folder: Path, outputs: Sequence[str]) -> list[dict[str, Path]]:
@@ -244,49 +256,3 @@ def _output_paths(images: Sequence[Path], folder: Path, outputs: Sequence[str]) 
         taken.add(stem)
         paths.append({name: folder / f"{stem}_{name}{'.ome.zarr' if zarr else '.tif'}" for name in outputs})
     return paths
-
-
-def _score_rows(name: str, result: PredictResult) -> list[list[str]]:
-    """Return a row for each plane; the plane is named by its position on the loop axes, such as ``T0 Z3``."""
-    import numpy as np
-
-    axes = result.provenance["plane_axes"]
-    rows = []
-    for index in np.ndindex(result.scores.shape[:-1]):
-        scores = result.scores[index]
-        plane = " ".join(f"{axis}{place}" for axis, place in zip(axes, index, strict=True))
-        predicted = result.classes[int(scores.argmax())] if result.classes else ""
-        rows.append([name, plane, predicted, *(f"{score:.6f}" for score in scores)])
-    return rows
-
-
-def _read_rows(path: Path, header: list[str]) -> dict[str, list[list[str]]]:
-    """Return the rows of a table that an earlier run left, by image; a table that rows cannot be added to is refused."""
-    if not path.exists():
-        return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # a spreadsheet may have put a mark in front
-            first, *rest = [row for row in csv.reader(file) if row] or [header]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} cannot be read as a table ({error}); move it, or choose another place") from error
-    if first != header:
-        raise ValueError(
-            f"{path} has the columns {','.join(first)}, those of this model are {','.join(header)}; choose another place for "
-            "its results, or add --overwrite in place of --resume"
-        )
-    rows: dict[str, list[list[str]]] = {}
-    for row in rest:
-        rows.setdefault(row[0], []).append(row)
-    return rows
-
-
-def _write_csv(path: Path, header: list[str], rows: dict[str, list[list[str]]]) -> None:
-    from napari_resformer.io.atomic import atomic_write
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for of_image in rows.values():
-        writer.writerows(of_image)
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
+import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from napari_resformer.cli.demo import add_demo
 from napari_resformer.cli.evaluate import add_evaluate
@@ -26,11 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # torch reads this when it first allocates: huge pages, where the system has them, save it work with large arrays.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    _take_all_letters()
     options = _parser().parse_args(arguments)
-    if not options.debug:  # tifffile logs what is odd in a file, beside the one line that says whether it could be read
-        logging.getLogger("tifffile").addHandler(logging.NullHandler())
     try:
-        return int(options.command(options))
+        with _library_notes(options.debug):
+            return int(options.command(options))
     except KeyboardInterrupt:
         print(f"napari-resformer: interrupted; {options.if_interrupted}", file=sys.stderr)
         return INTERRUPTED
@@ -41,6 +42,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return FAILED  # the first process says the same
         print(f"napari-resformer: {one_line(error)}", file=sys.stderr)
         return BAD_USAGE if isinstance(error, UsageError) else FAILED
+
+
+def _take_all_letters() -> None:
+    """Let names in other alphabets and encodings be printed anywhere: what a console or a pipe cannot show is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _library_notes(debug: bool) -> Iterator[None]:
+    """Print what libraries say of files while their pixels are read, as notes and once; with ``debug`` as they say it."""
+    from napari_resformer.io.said import overhearing
+
+    if debug:
+        yield
+        return
+    heard: list[str] = []
+    try:
+        with overhearing() as heard:
+            yield
+    finally:
+        for line in heard:
+            print(f"the TIFF reader says: {line}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

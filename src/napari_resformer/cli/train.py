@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_resformer.cli.settings import FURTHER, MAIN, add_data_options, add_settings, given_settings, mask_kind
-from napari_resformer.cli.usage import DONE, Commands, Parser, UsageError, count, refuse_existing
+from napari_resformer.cli.settings import FURTHER, MAIN, add_data_options, add_settings, given_settings, mask_kind, spell
+from napari_resformer.cli.usage import DONE, Commands, Parser, UsageError, check_place, count, refuse_existing
 
 if TYPE_CHECKING:
     from napari_resformer.training.session import SessionEvent, Trained
@@ -49,8 +49,12 @@ def _train(options: argparse.Namespace) -> int:
     settings = _train_settings(options)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells what the user need not know
     if options.output.exists() and options.resume and not options.overwrite:
-        print(f"{options.output} is finished; there is nothing to resume")
+        others = _other_settings(options)
+        print(f"{options.output} is finished; there is nothing to resume{others}")
         return DONE
+    if options.output.is_dir():
+        raise UsageError(f"-o {options.output} is a folder, where a model file is to be written; name another file")
+    check_place(options.output.parent, f"-o {options.output}")
     refuse_existing([options.output], overwrite=options.overwrite)
     if options.start:
         _check_model(options.start)
@@ -80,6 +84,21 @@ def _train(options: argparse.Namespace) -> int:
     if trained is not None:  # only the first of several processes has it
         print(f"saved {trained.path}; settings, metrics and curves are in {request.run_folder}")
     return DONE
+
+
+def _other_settings(options: argparse.Namespace) -> str:
+    """Return what a finished model was trained with in place of the settings that are given now, in words."""
+    from napari_resformer.training.settings import TrainSettings
+
+    try:
+        stored = json.loads((options.output.with_suffix(".run") / "settings.json").read_text(encoding="utf-8"))["settings"]
+        before = TrainSettings.model_validate(stored, strict=False)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    now = given_settings(options)
+    given = [name for name in type(now).model_fields if getattr(options, name, None) is not None]
+    others = [f"{spell(name)} {getattr(before, name)}" for name in given if getattr(before, name) != getattr(now, name)]
+    return f"; it was trained with {', '.join(others)}: --overwrite trains it anew" if others else ""
 
 
 def _check_model(name: str) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from napari_resformer.io.names import readable
 
 if TYPE_CHECKING:
     from napari_resformer.model.file import Model
@@ -22,7 +27,7 @@ class UsageError(Exception):
 
 def one_line(error: BaseException) -> str:
     """Return an error in one line, with a hint where it is not one that a user can mend."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = readable(" ".join(str(error).split())) or type(error).__name__
     expected = isinstance(error, UsageError | ValueError | TypeError | OSError)
     return text if expected else f"{type(error).__name__}: {text} (run again with --debug for details)"
 
@@ -59,6 +64,46 @@ def refuse_existing(paths: Sequence[Path], *, overwrite: bool) -> None:
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
         raise FileExistsError(f"{existing[0]} exists ({len(existing)} such file(s)); choose another place or add --overwrite")
+
+
+def check_place(folder: Path, option: str) -> None:
+    """Find out before anything is computed that nothing can be written to a folder; that is bad usage.
+
+    Parameters
+    ----------
+    folder : Path
+        Where results will go; made later if needed.
+    option : str
+        What named it.
+
+    Raises
+    ------
+    UsageError
+        If it, or the folder that it is to be made in, is a file or cannot be written to.
+    """
+    place = folder.absolute()
+    while not place.exists() and not place.is_symlink() and place != place.parent:
+        place = place.parent
+    try:
+        if not place.is_dir():
+            what = "a file" if place.exists() else "a link to nothing"
+            raise UsageError(f"{option}: {place} is {what}, where a folder is needed; name another place")
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{option}: nothing can be written to {place} ({error.strerror or error}); name another place"
+        ) from error
+
+
+def print_json(value: Any) -> None:
+    """Print JSON; letters that standard output has no code for are written as JSON escapes, not as Python's."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=1)
+    print(text)
 
 
 def comma_list(text: str) -> tuple[str, ...]:

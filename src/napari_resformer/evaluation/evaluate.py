@@ -23,7 +23,7 @@ from napari_resformer.samples.learned import learned_among
 from napari_resformer.samples.rules import MaskKind
 from napari_resformer.samples.sample import Sample, SampleSet
 from napari_resformer.samples.split import select_folds
-from napari_resformer.samples.words import named
+from napari_resformer.samples.words import counted, named
 
 EvaluateEvent = Progress | Notice | Finished[Report]
 
@@ -138,6 +138,9 @@ def iter_evaluate(
         raise ValueError(f"{samples.name} has no image to evaluate on")
     yield from (Notice(text) for text in samples.facts)
     yield from (Notice(text, "warning") for text in samples.notes)
+    without = [sample.name for sample in samples.samples if sample.mask_source is None]
+    if 0 < len(without) < len(samples.samples):
+        yield Notice(f"{counted(len(without), 'image')} without a mask, for instance {without[0]}")
     predictor = Predictor(model, device)
     tallies: list[ImageTally] = []
     notes: dict[str, list[str]] = {}

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+_SHOWN = 40  # letters of a file's name in that of its part, which is not to be longer than the name can be
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -20,7 +21,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     Readers see the old file or the new one, also after a crash or a full disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:_SHOWN]}.", suffix=".part")
     partial = Path(name)
     try:
         os.close(handle)  # opened again by name: tifffile asks a file for its name

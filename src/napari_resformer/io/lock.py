@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
+
+PATIENCE = 20.0
+"""Seconds; a lock of :func:`in_turn` that is held longer was left by a process that was killed."""
+_ATTEMPTS = 5
 
 
 @contextmanager
@@ -36,3 +40,44 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Hold a lock for a moment; others that want it meanwhile wait, on other machines, too.
+
+    Parameters
+    ----------
+    path : Path
+        A file that exists for nothing else; made with its folder, and removed when the block ends.
+
+    Raises
+    ------
+    BlockingIOError
+        If there is no end to others that hold it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = SoftFileLock(path, timeout=PATIENCE)
+    for _ in range(_ATTEMPTS):
+        before = _state(path)
+        try:
+            lock.acquire()
+            break
+        except Timeout:
+            if before is not None and _state(path) == before:
+                path.unlink(missing_ok=True)
+    else:
+        raise BlockingIOError(f"{path} is held by other jobs; try again")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from one that took its place."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

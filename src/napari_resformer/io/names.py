@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +24,13 @@ SUFFIXES = TIFF | PICTURES | {".npy", ".zarr"}
 
 FORMATS = "TIFF, PNG, JPEG, GIF, BMP, WebP, npy and zarr"
 """What can be read, in words."""
+
+LONGEST = 255
+"""Bytes of a file name, at most, where a file system does not say."""
+
+_UNREADABLE = {"Cc", "Cs", "Zl", "Zp"}
+"""Control characters, bytes that are no Unicode, ends of lines: neither XML nor a table nor a terminal takes them."""
+_NO_CHARACTERS = {"\ufffe", "\uffff"}
 
 _NAMED = 6
 """Images that a note describes; of a file of more it tells the number."""
@@ -49,6 +58,35 @@ def image_stem(path: Path) -> str:
     file, chosen = split_choice(path)
     stem = file.stem.removesuffix(".ome") if file.suffix.lower() in TIFF | {".zarr"} else file.stem
     return f"{stem}_{chosen}" if chosen else stem
+
+
+def readable(text: str) -> str:
+    """Return a name as tables, XML and terminals take it: control characters and bytes that are no Unicode are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(letter) in _UNREADABLE or letter in _NO_CHARACTERS
+        else letter
+        for letter in text
+    )
+
+
+def check_name(path: Path) -> None:
+    """Refuse the name of a file to be written that is too long for its file system, before anything is worked out for it.
+
+    Raises
+    ------
+    OSError
+        If it is too long.
+    """
+    folder = next(place for place in (path.parent, *path.parent.parents, Path()) if place.is_dir())
+    try:
+        longest = os.pathconf(folder, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # Windows has no such call
+        longest = LONGEST
+    if (length := len(os.fsencode(path.name))) > longest:
+        raise OSError(f"the result's name would have {length} bytes, and {longest} are allowed ({path.name}); rename the image")
 
 
 def pick(name: str, images: Sequence[str], chosen: int | None, default: int = 0) -> tuple[int, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from napari_resformer.images.image import Image, PixelSize, from_array
 from napari_resformer.io.colour import as_shown
 from napari_resformer.io.judge import UnreadableError
 from napari_resformer.io.metadata import Found
-from napari_resformer.io.names import ALL, FORMATS, PICTURES, SUFFIXES, TIFF, image_stem, pick, split_choice
+from napari_resformer.io.names import ALL, FORMATS, PICTURES, SUFFIXES, TIFF, image_stem, pick, readable, split_choice
 from napari_resformer.io.ome_zarr import is_zarr, read_zarr
 from napari_resformer.io.pictures import is_picture, read_picture
 from napari_resformer.io.tiff import read_tiff
@@ -66,14 +66,19 @@ def read_image(path: str | Path, axes: str | None = None, pixel_size: PixelSize 
     ('YX', (64, 80), (0.5, 0.5))
     """
     found, shown = _opened(path, as_shown)
-    shape = shown.levels[0].shape
-    told = check_axes(axes, shape) if axes else explained_axes(shown.axes, shape, needed_channels) if shown.axes else None
-    rgb = True if told and shown.colour is not None and told.find("C") == shown.colour else None
-    image = from_array(
-        shown.levels[0], told, name=image_stem(Path(path)), pixel_size=pixel_size or found.pixel_size, rgb=rgb,
-        z_step=found.z_step, channel_names=found.channel_names, pyramid=shown.levels, needed_channels=needed_channels,
-        places=found.places, notes=(*found.notes, *shown.notes),
-    )  # fmt: skip
+    shape, name = shown.levels[0].shape, readable(image_stem(Path(path)))
+    try:
+        told = check_axes(axes, shape) if axes else explained_axes(shown.axes, shape, needed_channels) if shown.axes else None
+        rgb = True if told and shown.colour is not None and told.find("C") == shown.colour else None
+        image = from_array(
+            shown.levels[0], told, name=name, pixel_size=pixel_size or found.pixel_size, rgb=rgb, z_step=found.z_step,
+            channel_names=found.channel_names, pyramid=shown.levels, needed_channels=needed_channels, places=found.places,
+            notes=(*found.notes, *shown.notes),
+        )  # fmt: skip
+    except ValueError as error:
+        if name in str(error):
+            raise
+        raise ValueError(f"{readable(Path(path).name)}: {error}") from error
     return image if pixel_size is None else replace(image, places=())
 
 

@@ -16,6 +16,9 @@ _MOST = 3
 _ONE_AT_A_TIME = threading.RLock()  # the filters of warnings belong to the whole process
 
 
+_LISTENING = threading.local()
+
+
 class _Listener(logging.Handler):
     """Keep what is logged in one thread."""
 
@@ -34,14 +37,47 @@ def listening() -> Iterator[list[str]]:
     """Collect what is logged in this thread; the list is filled when the block ends, however it ends."""
     listener, notes = _Listener(), list[str]()
     loggers = [logging.getLogger(name) for name in _LOGGERS]
+    outer = getattr(_LISTENING, "depth", 0)
+    _LISTENING.depth = outer + 1
     for logger in loggers:
         logger.addHandler(listener)
     try:
         yield notes
     finally:
+        _LISTENING.depth = outer
         for logger in loggers:
             logger.removeHandler(listener)
         notes += _short(listener.lines)
+
+
+class _Overhearer(logging.Handler):
+    """Keep what is logged where nobody listens, in any thread."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not getattr(_LISTENING, "depth", 0):
+            self.lines.append(record.getMessage())
+
+
+@contextmanager
+def overhearing() -> Iterator[list[str]]:
+    """Collect what is logged while pixels are read late, for a program; the list is filled when the block ends.
+
+    Logging prints what nobody handles. With this around it, no raw line of a library gets between those of a program.
+    """
+    overhearer, notes = _Overhearer(), list[str]()
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addHandler(overhearer)
+    try:
+        yield notes
+    finally:
+        for logger in loggers:
+            logger.removeHandler(overhearer)
+        notes += _short(overhearer.lines)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_resformer.images.image import PixelSize
 from napari_resformer.io.atomic import atomic_write
+from napari_resformer.io.names import readable
 
 _TILE = 512  # a side; of TIFF files that are larger than this
 _OME_TYPES = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64"}
@@ -81,11 +82,11 @@ def _ome_metadata(
 ) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
     if name:
-        metadata["Name"] = name
+        metadata["Name"] = readable(name)
     if note:
         metadata["Description"] = note
     if channel_names:
-        metadata["Channel"] = {"Name": list(channel_names)}
+        metadata["Channel"] = {"Name": list(map(readable, channel_names))}
     sizes = {} if pixel_size is None else {"Y": pixel_size[0], "X": pixel_size[1]}
     if z_step is not None:
         sizes["Z"] = z_step

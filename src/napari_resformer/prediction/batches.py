@@ -93,10 +93,18 @@ class Inputs:
 
 
 class Reader:
-    """Reads passes; keeps the plane that it read last, since all tiles of a plane share its statistics."""
+    """Reads passes; keeps the plane that it read last, since all tiles of a plane share its statistics.
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    Parameters
+    ----------
+    plan : Plan
+        What is read.
+    blank : set of int
+        Takes the numbers of planes that show nothing: all their pixels have one value, or none is finite.
+    """
+
+    def __init__(self, plan: Plan, blank: set[int]) -> None:
+        self._plan, self._blank = plan, blank
         self._indices = list(plan.image.plane_indices())
         self._last: tuple[int, PreparedPlane] | None = None
 
@@ -123,9 +131,11 @@ class Reader:
         plan, index = self._plan, self._indices[number]
         plane = plan.prepared(number, index)
         try:
-            _ = plane.scaling
+            if plane.scaling.constant:
+                self._blank.add(number)
         except NoFinitePixelError:
             if plan.planes == 1:
                 raise
+            self._blank.add(number)
             return plan.prepared(number, index, blank(plan.channels))  # a frame that was dropped must not cost those before it
         return plane

@@ -32,6 +32,9 @@ LARGE_MASK = 2**26
 _QUICK_SAMPLE = 250_000
 _BATCH_PIXELS = 2**18  # on a CPU, where larger passes gain nothing
 _MOST_TILES = 16  # a pass
+_MEAN_NOTHING = "mask and scores mean nothing"
+_NAMED = 6  # blank planes
+_LOOKED_THROUGH = 2**22  # pixels of a stack that is looked through for blank planes before the start
 _FAR_BEYOND = 4  # times the range from black to white; a nucleus alone in a dark image lies there, and so do hot pixels
 
 
@@ -194,11 +197,11 @@ def make_plan(
     notes = list(image.notes)
     if first:
         notes.append(f"The first {first} plane(s) have no finite pixel; such planes become background")
+    blank = _blank_planes(card, image, rule, grid) if statistics is None else ()
     if scaling.nonfinite > 0:
         notes.append(f"{scaling.nonfinite:.1%} of the pixels are NaN or infinite; they become background")
-    if scaling.constant:
-        what = "The image" if prod(image.loop_shape) == 1 else "The first plane"
-        notes.append(f"{what} is constant: every pixel has the same value")
+    if blank or scaling.constant:
+        notes.append(blank_note(image, blank or (first,)))
     if scaling.clipped > _FAR_BEYOND:
         notes.append(
             f"A few pixels are up to {scaling.clipped:.0f} times brighter or darker than the rest and are clipped; if "
@@ -243,6 +246,26 @@ def with_tile(plan: Plan, tile: object) -> Plan:
     )  # fmt: skip
 
 
+def blank_note(image: Image, numbers: Sequence[int]) -> str:
+    """Return a note on planes that show nothing, by their numbers in the order of the planes."""
+    planes, count = prod(image.loop_shape), len(numbers)
+    if planes == 1:
+        return f"The image is constant: every pixel has the same value; its {_MEAN_NOTHING}"
+    indices = list(image.plane_indices())
+    names = [" ".join(f"{axis}{at}" for axis, at in zip(image.loop_axes, indices[number], strict=True)) for number in numbers]
+    more = f" and {count - _NAMED} more" if count > _NAMED else ""
+    return (
+        f"{count} of {planes} planes {'is' if count == 1 else 'are'} blank (one value throughout, or no finite pixel): "
+        f"{', '.join(names[:_NAMED])}{more}; {'its' if count == 1 else 'their'} {_MEAN_NOTHING}"
+    )
+
+
+def with_blank(plan: Plan, numbers: Sequence[int]) -> tuple[str, ...]:
+    """Return a plan's notes once it is known which planes show nothing."""
+    others = tuple(note for note in plan.notes if not note.endswith(_MEAN_NOTHING))
+    return (*others, blank_note(plan.image, numbers)) if numbers else others
+
+
 def gathered_notes(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Yield each note of many plans once, with the images that it is about.
 
@@ -285,6 +308,20 @@ def _first_statistics(card: Card, image: Image, rule: ChannelRule, grid: Grid) -
             first = first or error
     assert first is not None
     raise first
+
+
+def _blank_planes(card: Card, image: Image, rule: ChannelRule, grid: Grid) -> tuple[int, ...]:
+    """Return the numbers of the planes that show nothing, of a stack that is small enough to be read before the start."""
+    if image.loop_shape == () or prod(image.data.shape) > _LOOKED_THROUGH:
+        return ()
+    found = []
+    for number, index in enumerate(image.plane_indices()):
+        try:
+            if card.preprocessor.prepare(image.plane(index), rule=rule, grid=grid.unchanged()).measure(_QUICK_SAMPLE).constant:
+                found.append(number)
+        except NoFinitePixelError:
+            found.append(number)
+    return tuple(found)
 
 
 def _pixel_size_note(card: Card, image: Image, grid: Grid, zoom: float | None) -> str:

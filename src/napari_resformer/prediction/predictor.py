@@ -180,7 +180,9 @@ def run_plan(
             run = Run(model.prepared(plan.device.name), plan, sink, record=opened.record, keeper=opened)
             yield from run.events()
             seconds = time.perf_counter() - begin
-            told = provenance(model, plan, run.scores, seconds, outputs=names, tile=run.tile, store=opened.folder)
+            told = provenance(
+                model, plan, run.scores, seconds, outputs=names, tile=run.tile, store=opened.folder, blank=sorted(run.blank)
+            )
             opened.finish(told)
             result = _result(opened, plan, run.scores, told, opened.outputs.pixels)
     yield Finished(result)  # once the stores are closed: who takes the result leaves the generator here

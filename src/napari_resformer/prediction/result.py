@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_resformer.model.file import Model
-from napari_resformer.prediction.plan import Plan
+from napari_resformer.prediction.plan import Plan, with_blank
 
 PROVENANCE_FORMAT = 1
 
@@ -71,6 +71,17 @@ class PredictResult:
     heatmap: Any = None
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What should be known of the image and of how it was read, in sentences; the plan said it before the start."""
+        return tuple(self.provenance.get("notes", ()))
+
+    @property
+    def blank(self) -> NDArray[np.bool_]:
+        """Which planes (planes...) show nothing, so that their mask and scores mean nothing."""
+        shape = self.scores.shape[:-1]
+        return np.array(self.provenance.get("blank", np.zeros(shape, bool)), dtype=bool).reshape(shape)
+
+    @property
     def predicted(self) -> Any:
         """Class with the largest score: a name, nested lists of names for a stack, None without image classes."""
         return predicted_classes(self.scores, self.classes)
@@ -92,6 +103,7 @@ def provenance(
     outputs: Sequence[str] = ("mask",),
     tile: int | None = None,
     store: Path | None = None,
+    blank: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Return how a result came about, as JSON-serialisable values.
 
@@ -109,8 +121,12 @@ def provenance(
         Pixels on a side of the last tile, where memory was too short for those planned.
     store : Path, optional
         The zarr store that holds the first output.
+    blank : sequence of int
+        Numbers of the planes that show nothing.
     """
     card, image = plan.card, plan.image
+    is_blank = np.zeros(plan.planes, bool)
+    is_blank[list(blank)] = True
     return {
         "format": PROVENANCE_FORMAT,
         "model": {"name": card.name, "version": card.version, "sha256": model.sha256},
@@ -120,6 +136,8 @@ def provenance(
         "plane_axes": image.loop_axes,
         "mask_classes": {str(value): name for value, name in enumerate(card.mask_classes, start=1)},
         "notice": card.notice,
+        "notes": list(with_blank(plan, blank)),
+        "blank": is_blank.reshape(image.loop_shape).tolist(),
         "image": {
             "layer": image.name,
             "axes": image.axes,

@@ -69,6 +69,8 @@ class Record:
         (256,) pixels of each mask value in the rows that are final.
     fingerprint : dict
         What the run was begun with: model, image and settings.
+    blank : tuple of int
+        Numbers of the planes so far that show nothing.
     """
 
     place: Place
@@ -79,6 +81,7 @@ class Record:
     strips: Strips = field(default_factory=_nothing)
     pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(LABELS, np.int64))
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    blank: tuple[int, ...] = ()
 
     @property
     def is_begun(self) -> bool:
@@ -87,7 +90,10 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Write the record; the file is whole, or the one before."""
-        told = {"plane": self.place.plane, "row": self.place.row, "tile": self.tile, "fingerprint": dict(self.fingerprint)}
+        told = {
+            "plane": self.place.plane, "row": self.place.row, "tile": self.tile, "fingerprint": dict(self.fingerprint),
+            "blank": self.blank,
+        }  # fmt: skip
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         with atomic_write(path) as file:
             np.savez(file, told=np.array(json.dumps(told)), blend=self.strips[0], restore=self.strips[1], **arrays)
@@ -109,6 +115,7 @@ class Record:
                     int(told["tile"]),
                     strips=(stored["blend"], stored["restore"]),
                     fingerprint=dict(told["fingerprint"]),
+                    blank=tuple(map(int, told.get("blank", ()))),
                     **{name: stored[name] for name in _ARRAYS},
                 )
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:

@@ -83,6 +83,8 @@ class Run:
         self.class_logits = np.zeros((plan.planes, len(plan.card.image_classes)))
         """(planes, image classes), of the planes that are done."""
         self._features = FeatureMean()
+        self.blank: set[int] = set() if record is None else set(record.blank)
+        """Numbers of the planes that show nothing, of those that were read."""
         if record is not None:
             self._place, self.tile, self.class_logits = record.place, record.tile, record.class_logits.copy()
             self._features = FeatureMean(record.features, record.cells)
@@ -153,7 +155,7 @@ class Run:
             read.close()
 
     def _read(self) -> Generator[tuple[Pass, Inputs]]:
-        reader = Reader(self._plan)
+        reader = Reader(self._plan, self.blank)
         for one in passes(self._plan, self._place, self.tile, self._batch):
             yield one, reader.read(one)
 
@@ -189,7 +191,10 @@ class Run:
             yield PlaneDone(self._indices[plane], tuple(_softmax(self.class_logits[plane]).astype(np.float32).tolist()))
 
     def _record(self) -> Record:
-        return Record(self._place, self.tile, self.class_logits.copy(), self._features.features, self._features.cells)
+        return Record(
+            self._place, self.tile, self.class_logits.copy(), self._features.features, self._features.cells,
+            blank=tuple(sorted(self.blank)),
+        )  # fmt: skip
 
     def _save(self, record: Record) -> None:
         """Save how far the run is; called by the sink's thread, which alone knows the strips."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -108,7 +109,7 @@ def match_channels(image: Image, wanted: Sequence[str], chosen: Sequence[int | s
 
 def _by_name(image: Image, wanted: Sequence[str]) -> tuple[int, ...] | None:
     """Return the channels that have the wanted names, whatever their order; None where names do not tell."""
-    names, ours = ([name.casefold().strip() for name in side] for side in (image.channel_names, wanted))
+    names, ours = ([_folded(name) for name in side] for side in (image.channel_names, wanted))
     if len(set(names)) < len(names) or sorted(names) != sorted(ours):
         return None
     return tuple(names.index(name) for name in ours)
@@ -123,9 +124,9 @@ def _channel_numbers(image: Image, chosen: Sequence[int | str]) -> tuple[int, ..
 
 
 def _channel_number(image: Image, channel: int | str) -> int:
-    names = [name.casefold() for name in image.channel_names]
-    if isinstance(channel, str) and channel.casefold() in names:
-        same = [str(number) for number, name in enumerate(names) if name == channel.casefold()]
+    names = [_folded(name) for name in image.channel_names]
+    if isinstance(channel, str) and _folded(channel) in names:
+        same = [str(number) for number, name in enumerate(names) if name == _folded(channel)]
         if len(same) > 1:
             raise ValueError(f"{len(same)} channels of {image.name} are called {channel}; give the number: {' or '.join(same)}")
         return int(same[0])
@@ -137,6 +138,11 @@ def _channel_number(image: Image, channel: int | str) -> int:
         known = f" ({', '.join(image.channel_names)})" if image.channel_names else ""
         raise ValueError(f"{image.name} has no channel {channel!r}; choose from 0 to {image.channels - 1}{known}")
     return number
+
+
+def _folded(name: str) -> str:
+    """Return a channel's name as it is compared: whatever its capitals, Unicode form and the spaces around it."""
+    return unicodedata.normalize("NFC", name.casefold()).strip()
 
 
 def _name(image: Image, number: int) -> str:

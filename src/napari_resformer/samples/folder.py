@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_resformer.events import Finished, Progress
+from napari_resformer.io.names import readable
 from napari_resformer.io.read import SUFFIXES
 from napari_resformer.samples.appearance import COLOR_TABLE, read_colour_table
 from napari_resformer.samples.kinds import decide
@@ -110,11 +111,11 @@ def iter_read_folder(
     for name, file in files.items():
         row = rows.get(name, {})
         sample = Sample(
-            name=name,
+            name=readable(name),
             image=file,
             mask_source=masks.get(name),
             image_class=row.get(CLASS) or None,
-            group=row.get(GROUP) or path_stem(name),
+            group=row.get(GROUP) or readable(path_stem(name)),
             fold=row.get(FOLD) or None,
             mask_rule=rules.get(name, MaskRule()),
             instance_source=instances.get(name),
@@ -182,8 +183,6 @@ def _masks(path: Path, images: ImageNames, beside: Mapping[str, Path], told: _To
             f"{counted(len(more), 'file')} in images/ used as masks, as their names say, for instance {next(iter(beside))}"
         )
         masks |= more
-    if masks and (without := [name for name in images.names if name not in masks]):
-        told.facts.append(f"{counted(len(without), 'image')} without a mask, for instance {without[0]}")
     return {name: masks[name] for name in images.names if name in masks}, instances
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from napari_resformer.samples.appearance import resolve
 from napari_resformer.samples.rules import MAX_CLASS, MaskKind, MaskRule
 from napari_resformer.samples.stored import Evidence, StoredMask, look
-from napari_resformer.samples.words import counted, gathered, named
+from napari_resformer.samples.words import alike_once, counted, gathered, named
 
 MANY_VALUES = 20
 """More values than these are the numbers of objects, grays or damage sooner than classes."""
@@ -54,7 +54,7 @@ def decide(masks: Sequence[Evidence], asked: MaskKind = "auto", colours: Mapping
         Label values of colours (0xRRGGBB), where a table gives them.
     """
     if any(mask.fault for mask in masks):
-        return Verdict(faults=tuple(_alike_once(masks)))
+        return Verdict(faults=alike_once((mask.name, mask.fault) for mask in masks if mask.fault))
     if not masks:
         return Verdict()
     plain = resolve(masks, asked, colours or {})
@@ -73,6 +73,11 @@ def decide(masks: Sequence[Evidence], asked: MaskKind = "auto", colours: Mapping
     stored = (f"{counted(indexed, 'mask')} shown in other colors than stored: the stored values count",) if indexed else ()
     notes = gathered({f"the mask {mask.name}": mask.notes for mask in masks})
     return Verdict(tuple(rules), (*stored, *plain.facts, *verdict.facts), (*notes, *verdict.warnings, *_odd(plain.masks)))
+
+
+def decide_painted(masks: Sequence[Evidence]) -> tuple[MaskRule, ...]:
+    """Decide what the values of painted layers stand for, one entry a layer: 255 means the same on all planes of it."""
+    return tuple(replace(rule, decided=True) for rule in _classes(masks).rules)
 
 
 def decide_alone(mask: StoredMask, asked: MaskKind = "auto", *, strict: bool = True) -> MaskRule:
@@ -117,7 +122,10 @@ def _guess(masks: Sequence[Evidence]) -> Verdict:
 
 def _classes(masks: Sequence[Evidence], *, guess: bool = True) -> Verdict:
     whites = [_white(mask) for mask in masks]
-    alone = [guess and white is not None and len(mask.values) == 1 for mask, white in zip(masks, whites, strict=True)]
+    alone = [
+        guess and white is not None and len(mask.values) == 1 and not mask.ignores
+        for mask, white in zip(masks, whites, strict=True)
+    ]
     ignores = [white is not None and not single for white, single in zip(whites, alone, strict=True)]
     facts, warnings = [], []
     if any(ignores) and any(alone):
@@ -278,17 +286,6 @@ def _sparse(values: Sequence[int]) -> bool:
 
 def _listed(values: Sequence[int]) -> str:
     return named(values, 8)
-
-
-def _alike_once(masks: Sequence[Evidence]) -> Iterator[str]:
-    """Yield each kind of fault once, with the names of the masks that have it."""
-    alike: dict[str, list[str]] = {}
-    for mask in masks:
-        if mask.fault:
-            alike.setdefault(mask.fault.replace(mask.name, "\0"), []).append(mask.name)
-    for fault, names in alike.items():
-        others = f" (the same with {named(names[1:])})" if len(names) > 1 else ""
-        yield fault.replace("\0", names[0]) + others
 
 
 def _hold(masks: Sequence[Evidence]) -> str:

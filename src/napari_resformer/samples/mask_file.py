@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_resformer.io.names import TIFF
 from napari_resformer.io.pixels import RawPixels, read_pixels
+from napari_resformer.io.write import read_note
+from napari_resformer.metrics import IGNORE
 from napari_resformer.samples.stored import StoredMask, opaque_value
 
 _COLOURS = 3
+_IGNORED = f"The value {IGNORE} means ignored"
 
 
 def read_stored(path: Path, name: str = "") -> StoredMask:
@@ -49,7 +53,17 @@ def read_stored(path: Path, name: str = "") -> StoredMask:
     if alpha is not None and (alpha == opaque_value(alpha)).all():
         alpha = None
     indexed = raw.white_is_zero or (raw.palette is not None and not _shows_its_indices(raw.palette))
-    return StoredMask(name, values, colour, None if alpha is None else _planes(alpha), raw.lossy, indexed, raw.notes)
+    ignores = not colour and values.dtype == np.uint8 and bool((values == IGNORE).any()) and _says_ignored(path)
+    return StoredMask(name, values, colour, None if alpha is None else _planes(alpha), raw.lossy, indexed, ignores, raw.notes)
+
+
+def ignored_note(mask: NDArray[Any]) -> str:
+    """Return what a file of label values must say, so that 255 means ignored also where it is the only value; else nothing."""
+    return _IGNORED if mask.dtype == np.uint8 and (mask == IGNORE).any() else ""
+
+
+def _says_ignored(path: Path) -> bool:
+    return path.suffix.lower() in TIFF and read_note(path) == _IGNORED
 
 
 def _channel(raw: RawPixels) -> int | None:

@@ -17,6 +17,7 @@ _MASK_WORDS = (
     r"annotations?|annotated|annot|instances?|objects?|manual\d?)"
 )
 _IMAGE_WORDS = r"(?:images?|img|im|raw|original|orig|input)"
+_NO_UNICODE = re.compile("[\udc80-\udcff]")
 _ALIKE = 0.5
 """How alike two names must be, 0 to 1, for one to be offered in place of the other."""
 
@@ -38,7 +39,12 @@ class AmbiguousNameError(ValueError):
 
 
 def parts_of(name: str) -> tuple[str, ...]:
-    """Return the folders and the file name of a path as any system writes it, in Unicode's composed form."""
+    """Return the folders and the file name of a path as any system writes it, in Unicode's composed form.
+
+    Bytes that are no Unicode, as in names from old archives, are taken as Western European letters.
+    """
+    if _NO_UNICODE.search(name):
+        name = name.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
     text = unicodedata.normalize("NFC", name).replace("\\", "/")
     return tuple(part.strip() for part in text.split("/") if part.strip() not in ("", "."))
 

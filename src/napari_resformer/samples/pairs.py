@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from napari_resformer.images.image import Image
+from napari_resformer.samples.kinds import decide_painted
 from napari_resformer.samples.sample import LabelPlane, Sample, SampleSet
+from napari_resformer.samples.stored import Evidence, count_values
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,27 @@ def samples_from_pairs(pairs: Sequence[LayerPair], name: str) -> SampleSet:
         samples += list(_samples(pair, unique, group))
     classes = sorted({sample.image_class for sample in samples if sample.image_class is not None})
     return SampleSet(name, tuple(samples), tuple(classes))
+
+
+def with_rules(samples: SampleSet) -> SampleSet:
+    """Return the same samples of layers, with what their label values stand for decided for all planes of a layer together.
+
+    Where 255 is painted beside classes it means ignored, also on a plane that holds nothing else. All labels are read once.
+    """
+    layers: dict[int, Counter[int]] = defaultdict(Counter)
+    for sample in samples.samples:
+        source = sample.mask_source
+        plane = source.read() if isinstance(source, LabelPlane) else None
+        if isinstance(source, LabelPlane) and plane is not None and plane.dtype.kind in "bui" and plane.min() >= 0:
+            layers[id(source.labels)].update(count_values(plane.astype(np.uint8) if plane.dtype == bool else plane))
+    seen = [Evidence(samples.name, (), np.dtype(np.uint8), counts=counts) for counts in layers.values()]
+    rules = dict(zip(layers, decide_painted(seen), strict=True))
+    decided = []
+    for sample in samples.samples:
+        source = sample.mask_source
+        rule = rules.get(id(source.labels)) if isinstance(source, LabelPlane) else None
+        decided.append(sample if rule is None else replace(sample, mask_rule=rule))
+    return samples.subset(decided)
 
 
 def pair_faults(pair: LayerPair) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from napari_resformer.io.atomic import atomic_write
 from napari_resformer.io.write import write_tiff
 from napari_resformer.samples.folder import IMAGES, LABELS, MASKS
 from napari_resformer.samples.listing import list_files
+from napari_resformer.samples.mask_file import ignored_note
 from napari_resformer.samples.matching import match_files, match_rows
 from napari_resformer.samples.names import ImageNames, looks_like_mask, path_stem, stem_of
 from napari_resformer.samples.sample import SampleSet
@@ -146,7 +147,7 @@ def _write_image(plane: Plane, folder: Path, stem: str) -> Path:
 def _write_mask(mask: NDArray[Any] | None, folder: Path, stem: str) -> None:
     target = folder / f"{stem}.tif"
     if mask is not None:
-        write_tiff(target, mask, "YX")
+        write_tiff(target, mask, "YX", note=ignored_note(mask))
     elif folder.is_dir():
         target.unlink(missing_ok=True)
     if folder.is_dir():

@@ -37,6 +37,8 @@ class StoredMask:
         Whether the format changes values, as JPEG does.
     indexed : bool
         Whether viewers show other values or colours than those stored.
+    ignores : bool
+        Whether the file says that its largest value means ignored.
     notes : tuple of str
         What the file holds beside, and what was damaged and ignored.
     """
@@ -47,6 +49,7 @@ class StoredMask:
     alpha: NDArray[Any] | None = field(default=None, repr=False)
     lossy: bool = False
     indexed: bool = False
+    ignores: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -77,7 +80,7 @@ class Evidence:
         Pixels of each value; for an image in colour of each colour as 0xRRGGBB, and empty where there are too many of them.
     fractions : bool
         Whether some values are not whole numbers.
-    colour, lossy, indexed : bool
+    colour, lossy, indexed, ignores : bool
         As in :class:`StoredMask`.
     opacity : {"all", "hard", "soft"}
         Opaque everywhere, opaque or transparent, or something in between.
@@ -100,6 +103,7 @@ class Evidence:
     colour: bool = False
     lossy: bool = False
     indexed: bool = False
+    ignores: bool = False
     opacity: str = "all"
     beneath: Mapping[int, int] = field(default_factory=dict)
     pieces: float | None = None
@@ -127,7 +131,7 @@ def look(mask: StoredMask, *, pieces: bool = True) -> Evidence:
     values, name = mask.values, mask.name
     shape = values.shape[:-1] if mask.colour else values.shape
     told: dict[str, Any] = {"name": name, "shape": shape, "dtype": values.dtype, "colour": mask.colour, "lossy": mask.lossy}
-    told |= {"indexed": mask.indexed, "notes": mask.notes}
+    told |= {"indexed": mask.indexed, "ignores": mask.ignores, "notes": mask.notes}
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
         if not finite.all():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -24,6 +24,23 @@ def named(items: Sequence[object], most: int = 5, between: str = ", ") -> str:
     """
     shown = between.join(map(str, items[:most]))
     return shown if len(items) <= most else f"{shown}{between}and {len(items) - most} more"
+
+
+def alike_once(faults: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Return each kind of fault once, with the names of the others that have it.
+
+    Parameters
+    ----------
+    faults : iterable of (str, str)
+        Names, and what is wrong with each in words that hold the name.
+    """
+    alike: dict[str, list[str]] = {}
+    for name, fault in faults:
+        alike.setdefault(fault.replace(name, "\0"), []).append(name)
+    return tuple(
+        fault.replace("\0", names[0]) + (f" (the same with {named(names[1:])})" if len(names) > 1 else "")
+        for fault, names in alike.items()
+    )
 
 
 def gathered(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

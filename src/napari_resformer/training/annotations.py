@@ -12,7 +12,7 @@ from napari_resformer.events import Finished, Progress
 from napari_resformer.images.image import Image
 from napari_resformer.images.lazy import SparsePlanes
 from napari_resformer.samples.folder import iter_read_folder
-from napari_resformer.samples.pairs import LayerPair, samples_from_pairs
+from napari_resformer.samples.pairs import LayerPair, samples_from_pairs, with_rules
 from napari_resformer.samples.rules import MaskKind
 from napari_resformer.samples.sample import SampleSet
 
@@ -63,7 +63,7 @@ def make_samples(
             if copy and labels is not None and not _is_on_disk(labels):
                 labels = yield from _copied(pair.image, labels, number, len(data))
             pairs.append(LayerPair(pair.image, labels, pair.classes))
-        samples = samples_from_pairs(pairs, name)
+        samples = with_rules(samples_from_pairs(pairs, name))
     return samples.with_instance_labels() if instance_labels else samples
 
 

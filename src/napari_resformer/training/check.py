@@ -12,7 +12,7 @@ from napari_resformer.samples.content import HASH_SIDE
 from napari_resformer.samples.learned import learned_among, near_duplicates
 from napari_resformer.samples.sample import SampleSet
 from napari_resformer.samples.survey import SampleFacts, Survey, iter_survey
-from napari_resformer.samples.words import named
+from napari_resformer.samples.words import alike_once, named
 from napari_resformer.training.loader import FEW_OF_A_CLASS
 from napari_resformer.training.plan import ALIKE, INSTANCES, TrainPlan, common_pixel_size, considered, make_plan
 from napari_resformer.training.settings import TrainSettings
@@ -87,7 +87,7 @@ def iter_preflight(
 
 def judge(samples: SampleSet, survey: Survey, settings: TrainSettings, *, start: Card | None = None) -> Preflight:
     """Put into words what a survey found."""
-    faults = tuple(fact.fault for fact in survey.facts if fact.fault)
+    faults = alike_once((fact.name, fact.fault) for fact in survey.facts if fact.fault)
     if faults:
         return Preflight((*samples.facts, *_pixels(survey.facts)), samples.notes, faults, survey)
     try:
@@ -126,7 +126,9 @@ def _counts(samples: SampleSet, survey: Survey) -> Iterator[str]:
     groups = len({sample.group for sample in annotated})
     yield counted(len(annotated), "annotated image") + (f" in {counted(groups, 'group')}" if groups < len(annotated) else "")
     if left := len(samples.samples) - len(annotated):
-        yield f"{counted(left, 'image')} with neither a mask nor a class {'is' if left == 1 else 'are'} left out"
+        known = {sample.name for sample in annotated}
+        names = named([sample.name for sample in samples.samples if sample.name not in known], _NAMED)
+        yield f"{counted(left, 'image')} with neither a mask nor a class {'is' if left == 1 else 'are'} left out: {names}"
 
 
 def _split(plan: TrainPlan) -> str:
@@ -141,7 +143,9 @@ def _masks(plan: TrainPlan) -> Iterator[str]:
     if not survey.masks:
         yield "no image has a mask: only the image class is learned"
         return
-    yield f"{survey.masks} of {counted(len(survey.facts), 'image')} {'has' if survey.masks == 1 else 'have'} a mask"
+    without = [fact.name for fact in survey.facts if fact.mask_values is None]
+    others = f"; without one: {named(without, _NAMED)}" if without else ""
+    yield f"{survey.masks} of {counted(len(survey.facts), 'image')} {'has' if survey.masks == 1 else 'have'} a mask{others}"
     if len(survey.mask_values) > MANY_VALUES:
         yield f"{len(survey.mask_values)} label values, up to {max(survey.mask_values)}"
         return

@@ -17,6 +17,7 @@ from napari_resformer.samples.learned import learned_among, learned_record
 from napari_resformer.samples.sample import SampleSet
 from napari_resformer.samples.split import select_folds, split_samples
 from napari_resformer.samples.survey import Survey
+from napari_resformer.samples.words import alike_once
 from napari_resformer.training.input_choice import InputChoice, with_input
 from napari_resformer.training.settings import TrainSettings
 from napari_resformer.training.words import counted
@@ -104,7 +105,7 @@ def make_plan(samples: SampleSet, survey: Survey, settings: TrainSettings, *, na
         If the samples do not allow to train; the message says what is missing.
     """
     settings = settings.following(start)
-    if faults := [fact.fault for fact in survey.facts if fact.fault]:
+    if faults := alike_once((fact.name, fact.fault) for fact in survey.facts if fact.fault):
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
         raise ValueError("; ".join(faults[:3]) + more)
     annotated = survey.annotated(samples)

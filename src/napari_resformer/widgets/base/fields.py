@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import Any
 
@@ -18,7 +19,7 @@ RUN, CANCEL, CANCELLING = "Run", "Cancel", "Cancelling …"
 
 
 def make_fields(layers: Any, models: Any, regions: Any, device: str) -> list[Any]:
-    """Return the fields ``image``, ``model``, ``axes``, ``region``, ``zoom``, ``device`` and ``run``.
+    """Return the fields ``image``, ``model``, ``axes``, ``channels``, ``region``, ``zoom``, ``device`` and ``run``.
 
     Parameters
     ----------
@@ -35,6 +36,12 @@ def make_fields(layers: Any, models: Any, regions: Any, device: str) -> list[Any
             label="Axes",
             tooltip="One letter a dimension of the image: T time, Z depth, P any other loop, C channels, Y and X.\n"
             "Read from the layer where it says enough. Empty: read from the layer again.",
+        ),
+        LineEdit(
+            name="channels",
+            label="Channels",
+            tooltip="Channels of the image in the model's order, by number and with commas between them: 0 is the first one.\n"
+            "Empty: those that the model needs, where the image has no others.",
         ),
         ComboBox(
             name="region",
@@ -100,9 +107,22 @@ def typed_zoom(text: str) -> float | None:
         ) from None
 
 
+def typed_channels(text: str) -> tuple[str, ...] | None:
+    """Return the channels that were typed, with commas, semicolons or spaces between them; None where the field is empty."""
+    return tuple(part for part in re.split(r"[,;\s]+", text) if part) or None
+
+
 def image_layers(layers: Any) -> list[Image]:
     """Return the image layers, the topmost first."""
     return [layer for layer in reversed(list(layers)) if isinstance(layer, Image)]
+
+
+def others_selected(selection: Any, field: ComboBox) -> tuple[str, ...]:
+    """Return in words that images are selected in the layer list that the field does not show."""
+    others = [layer for layer in selection if layer in field.choices and layer is not field.value]
+    if not others or field.value is None:
+        return ()
+    return (f"{len(others) + 1} images are selected; only {field.value.name} is run",)
 
 
 def guessed_axes(layer: Any, needed_channels: int) -> str:

@@ -48,6 +48,8 @@ class Request:
         Where large masks go that have no place beside their image; may be empty.
     zoom : float, optional
         How many times as large the network is to see the image; None to follow the pixel sizes.
+    channels : tuple of str, optional
+        Channels of the image in the model's order; None for those that it needs.
     """
 
     image: Image
@@ -58,11 +60,12 @@ class Request:
     source: str | None = None
     folder: str = ""
     zoom: float | None = None
+    channels: tuple[str, ...] | None = None
 
     @property
     def asked(self) -> Asked:
         """What the result answers to."""
-        return Asked(self.model, self.region.name, self.image.axes, self.zoom)
+        return Asked(self.model, self.region.name, self.image.axes, self.zoom, ",".join(self.channels) if self.channels else None)
 
     def plan(self) -> Plan:
         """Plan the prediction; reads a sample of the pixels."""
@@ -73,7 +76,7 @@ class Request:
         if self.region.ranges:
             follows = card.input_mode == "native" and self.zoom is None
             image = part_at_level(suitable_level(image, card.pixel_size if follows else None), self.region.ranges)
-        return make_plan(card, image, device=self.device, tile=self.tile, zoom=self.zoom)
+        return make_plan(card, image, channels=self.channels, device=self.device, tile=self.tile, zoom=self.zoom)
 
     def store(self, model: Model, plan: Plan) -> Path | None:
         """Return where the mask is written to; None where it is small enough for memory."""

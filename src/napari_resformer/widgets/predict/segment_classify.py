@@ -23,6 +23,7 @@ from napari_resformer.widgets.predict.jobs import Request, plan_job, predict_job
 from napari_resformer.widgets.predict.region import WHOLE, Region, region_choices, take_region
 from napari_resformer.widgets.predict.run import ResultRun
 from napari_resformer.widgets.predict.sight import Sight
+from napari_resformer.widgets.predict.typed import AXES, CHANNELS, ZOOM, Typed
 from napari_resformer.widgets.results.contents import Growing, LabelsData
 from napari_resformer.widgets.results.result_layer import follow_names, latest_result, stored_result
 from napari_resformer.widgets.results.scores import ScorePanel
@@ -45,13 +46,14 @@ class SegmentClassify(JobDock):
 
     Attributes
     ----------
-    image, model, axes, region, zoom, device, run
+    image, model, axes, channels, region, zoom, device, run
         The fields, as magicgui widgets; ``run`` starts, and cancels while :attr:`busy`.
     """
 
     image: ComboBox
     model: ComboBox
     axes: LineEdit
+    channels: LineEdit
     zoom: LineEdit
     region: ComboBox
     device: ComboBox
@@ -61,7 +63,7 @@ class SegmentClassify(JobDock):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer, _PLAN_DELAY)
         self._entries: dict[str, ModelEntry] = {}
-        self._typed: dict[tuple[str, Any], str] = {}  # axes and zooms that the user typed, by the layer's id
+        self._typed = Typed()
         self._wanted, self._offered = WHOLE, [WHOLE]  # region that the user chose last, regions that there are
         self._watched: Any = None
         self._running: ResultRun | None = None
@@ -83,6 +85,7 @@ class SegmentClassify(JobDock):
         self.region.changed.connect(self._region_changed)
         self.model.changed.connect(self._model_changed)
         self.axes.changed.connect(self._axes_changed)
+        self.channels.changed.connect(self._channels_changed)
         self.zoom.changed.connect(self._zoom_changed)
         self.device.changed.connect(self._field_changed)
         self._begin_life()
@@ -168,14 +171,19 @@ class SegmentClassify(JobDock):
         return bool(self._viewer.dims.ndisplay == 2)
 
     def _offer_regions(self) -> None:
-        """Offer parts of the image where they make a difference; what the user chose comes back once there is such a part.
-
-        Where there is none, for instance no other plane, the whole layer is no more than that.
-        """
+        """Offer parts of the image where they make a difference; what the user chose comes back once there is such a part."""
         with self.region.changed.blocked():
             self.region.reset_choices()
             self.region.value = self._wanted if self._wanted in self.region.choices else WHOLE
         self.region.visible = len(self.region.choices) > 1
+        self._show_channels()
+
+    def _show_channels(self) -> None:
+        """Show the field of channels where there are some to choose from."""
+        several = False
+        with suppress(TypeError, ValueError):  # told elsewhere
+            several = self.image.value is not None and self._named(self.image.value).channels > 1
+        self.channels.visible = several or bool(self.channels.value)
 
     def _region_changed(self, chosen: str) -> None:
         if self._attached:  # else nobody chose: without a viewer there is no choice
@@ -224,8 +232,9 @@ class SegmentClassify(JobDock):
         layer = self.image.value
         self._watch(layer)
         self._show_axes()
-        with self.zoom.changed.blocked():
-            self.zoom.value = "" if layer is None else self._typed.get(("zoom", layer.unique_id), "")
+        with self.zoom.changed.blocked(), self.channels.changed.blocked():
+            self.zoom.value = self._typed.get(ZOOM, layer)
+            self.channels.value = self._typed.get(CHANNELS, layer)
         self._offer_regions()
         self._field_changed()
 
@@ -233,29 +242,29 @@ class SegmentClassify(JobDock):
         """Show the axes of the chosen layer: as typed, else as it and the model tell."""
         layer = self.image.value
         with self.axes.changed.blocked():
-            self.axes.value = (
-                "" if layer is None else self._typed.get(("axes", layer.unique_id)) or fields.guessed_axes(layer, self._needed)
-            )
+            self.axes.value = self._typed.get(AXES, layer) or ("" if layer is None else fields.guessed_axes(layer, self._needed))
         self.axes.native.setPlaceholderText("" if layer is None else fields.axes_hint(layer, self._needed))
 
     @property
     def _needed(self) -> int:
-        """Channels that the chosen model cannot do without."""
+        """Channels that the chosen model cannot do without; 0 where the user has chosen which ones it gets."""
         entry = self._entries.get(self.model.value)
-        return entry.card.needed_channels if entry else 0
+        return entry.card.needed_channels if entry and not self.channels.value.strip() else 0
 
     def _named(self, layer: Any) -> Image:
         """Return the image of a layer with the axes of the field."""
         return from_layer(layer, self.axes.value.strip() or None, self._needed)
 
     def _zoom_changed(self, typed: str) -> None:
-        if self.image.value is not None:
-            self._typed["zoom", self.image.value.unique_id] = typed
+        self._typed.keep(ZOOM, self.image.value, typed)
+        self._field_changed()
+
+    def _channels_changed(self, typed: str) -> None:
+        self._typed.keep(CHANNELS, self.image.value, typed)
         self._field_changed()
 
     def _axes_changed(self, typed: str) -> None:
-        if self.image.value is not None:
-            self._typed["axes", self.image.value.unique_id] = typed.strip()
+        self._typed.keep(AXES, self.image.value, typed)
         self._offer_regions()
         self._field_changed()
 
@@ -274,8 +283,7 @@ class SegmentClassify(JobDock):
         self._watched = layer
 
     def _removed(self, event: Any) -> None:
-        for what in ("axes", "zoom"):
-            self._typed.pop((what, event.value.unique_id), None)
+        self._typed.forget(event.value)
         if event.value is self._shown:
             self._shown = None
             self._scores.clear()
@@ -304,21 +312,13 @@ class SegmentClassify(JobDock):
             self._show_plan(event.result)
 
     def _show_plan(self, lines: Sequence[str], *, heading: str = "What Run will do", refusal: str = "") -> None:
-        selected = [layer for layer in self._viewer.layers.selection if layer in self.image.choices]
-        others = [layer for layer in selected if layer is not self.image.value]
-        if lines and self.image.value is not None and others:
-            lines = (f"{len(others) + 1} images are selected; only {self.image.value.name} is run", *lines)
+        if lines:
+            lines = (*fields.others_selected(self._viewer.layers.selection, self.image), *lines)
         self._plan.say(lines, heading if lines else "")
         self._refuse(refusal)
 
     def _request(self) -> Request:
-        """Take from the fields what a job needs.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If something is missing, or does not fit.
-        """
+        """Take from the fields what a job needs; ValueError and TypeError say what is missing, or does not fit."""
         layer, model = self.image.value, self.model.value
         if layer is None:
             raise ValueError(f"there is no image layer. {_NO_IMAGE}")
@@ -330,7 +330,7 @@ class SegmentClassify(JobDock):
         settings, source = read_settings(), getattr(layer.source, "path", None)
         return Request(
             image, model, self.device.value, settings.tile_size, region, str(source) if source else None,
-            settings.result_folder, fields.typed_zoom(self.zoom.value),
+            settings.result_folder, fields.typed_zoom(self.zoom.value), fields.typed_channels(self.channels.value),
         )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------------------ run

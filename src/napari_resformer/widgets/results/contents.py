@@ -35,16 +35,19 @@ class Asked:
         Axes of the image, as named when Run was pressed.
     zoom : float, optional
         As typed; None to follow the pixel sizes.
+    channels : str, optional
+        As typed; None for those that the model needs.
     """
 
     model: str
     region: str = ""
     axes: str = ""
     zoom: float | None = None
+    channels: str | None = None
 
     def told(self) -> dict[str, Any]:
         """Return what is kept in the layer's metadata."""
-        return {"model": self.model, "region": self.region, "axes": self.axes, "zoom": self.zoom}
+        return {"model": self.model, "region": self.region, "axes": self.axes, "zoom": self.zoom, "channels": self.channels}
 
     def same(self, told: dict[str, Any]) -> bool:
         """Return whether metadata are of a result that was asked for the same."""

@@ -219,7 +219,7 @@ class Annotating(QObject):
                     ("data", self._on_data),
                     ("metadata", self._on_metadata),
                     ("axis_labels", self._on_data),
-                    ("scale", self._on_scale),
+                    *((name, self._on_place) for name in ("scale", "translate", "rotate", "shear", "affine")),
                 ):
                     emitter = getattr(layer.events, name, None)  # an image has no paint, layers of an older napari no labels
                     if emitter is not None:
@@ -246,7 +246,8 @@ class Annotating(QObject):
         self._pairs.layers_changed()
         self.painted.emit()
 
-    def _on_scale(self, *_: Any) -> None:
+    def _on_place(self, *_: Any) -> None:
+        self._pairs.layers_changed()
         self.moved.emit()
 
     def _on_metadata(self, *_: Any) -> None:

@@ -19,6 +19,7 @@ from napari_resformer.images.lazy import LargestAlong
 from napari_resformer.samples.pairs import LayerPair, pair_faults
 from napari_resformer.widgets.results.result_layer import stored_result
 from napari_resformer.widgets.train.annotation import fitting_classes, full_data, layer_image, typed_axes
+from napari_resformer.widgets.train.places import place_fault
 from napari_resformer.widgets.train.preview import is_preview
 
 _FILLER = {"label", "labels", "mask", "masks", "seg", "segmentation", "annotation", "annotations", "gt", "truth", "image", "img"}
@@ -76,7 +77,9 @@ def row_state(row: PairRow) -> RowState:
             f"{row.labels.name} has the shape {_shape(full_data(row.labels).shape)}, {row.image.name} needs "
             f"{_shape(image.mask_shape)}: choose other labels, or none"
         )
-    elif row.labels is None and not classes:
+    elif row.labels is not None:
+        trouble = place_fault(row.image, image, row.labels)
+    elif not classes:
         trouble = f"{row.image.name} has neither labels nor a class: paint a Labels layer, give it a class, or switch it off"
     return RowState(image, prod(image.loop_shape), len(classes), trouble)
 
