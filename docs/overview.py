@@ -19,6 +19,7 @@ from PIL import ImageDraw, ImageFont
 
 import napari_resformer as nr
 from napari_resformer.demo import ZOOMS, demo_image, outlined
+from napari_resformer.images.words import percent
 from napari_resformer.io.read import read_image
 
 TARGET = Path(__file__).parent / "images" / "overview.png"
@@ -48,11 +49,13 @@ def main() -> None:
         sheet.paste(square(shown), (left, GAP))
         sheet.paste(square(outlined(shown, np.asarray(result.mask))), (left, 2 * GAP + SIDE))
         top = 3 * GAP + 2 * SIDE
-        draw.text((left, top - 6), f"{result.predicted.replace('_', ' ')}  {result.scores.max():.0%}", (20, 20, 20), bold)
+        draw.text(
+            (left, top - 6), f"{result.predicted.replace('_', ' ')}  {percent(float(result.scores.max()))}", (20, 20, 20), bold
+        )
         draw.text((left, top + 18), f"model {model}" + (f", zoom {zoom}" if zoom else ""), (90, 90, 90), plain)
         draw.text((left, top + 36), f"mask: {', '.join(result.mask_classes)}", (90, 90, 90), plain)
         draw.text((left, top + 54), f"image: {kind}, not trained on", (90, 90, 90), plain)
-    sheet.save(TARGET, optimize=True)
+    sheet.quantize(256, dither=Picture.Dither.NONE).save(TARGET, optimize=True)  # a third of the size
     print(TARGET)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_resformer.images.words import percent, share, size_words
 from napari_resformer.io.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -108,17 +109,16 @@ def write_picture(image: NDArray[np.uint8], result: PredictResult, model: Model,
     top += 2 * _LINE
     for name, score in sorted(zip(result.classes, result.scores, strict=True), key=lambda pair: -pair[1]):
         draw.text((left, top), name, _INK, plain)
-        draw.text((left + _BAR, top), f"{score:.1%}", _INK, plain, anchor="ra")
+        draw.text((left + _BAR, top), percent(float(score)), _INK, plain, anchor="ra")
         draw.rectangle((left, top + 20, left + _BAR, top + 28), _FAINT)
         draw.rectangle((left, top + 20, left + max(round(_BAR * float(score)), 1), top + 28), _ACCENT)
         top += 2 * _LINE
     for value, name in enumerate(result.mask_classes, start=1):
-        share = float((np.asarray(result.mask) == value).mean())
+        painted = float((np.asarray(result.mask) == value).mean())
         draw.rectangle((left, top + 3, left + 12, top + 15), tuple(int(part) for part in _COLOURS[(value - 1) % 5]))
-        draw.multiline_text((left + 20, top), _wrapped(f"{name}: {share:.1%} of the pixels", 34), _INK, plain)
+        draw.multiline_text((left + 20, top), _wrapped(f"{name}: {share(painted)} of the pixels", 34), _INK, plain)
         top += 2 * _LINE
-    height_seen, width_seen = result.provenance["settings"]["network_sees"]
-    said = f"The network saw the image at {width_seen} x {height_seen} px. {model.card.notice}"
+    said = f"The network saw the image at {size_words(result.provenance['settings']['network_sees'])}. {model.card.notice}"
     draw.multiline_text((left, top + _LINE), _wrapped(said, 42), _INK, small)
     with atomic_write(path) as file:
         sheet.save(file, format="PNG")

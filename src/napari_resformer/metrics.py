@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_resformer.images.words import stack_words
+
 
 @dataclass(frozen=True)
 class MaskScore:
@@ -95,6 +97,8 @@ class Report:
     intervals : dict
         How far the figures may be off, under the same keys; see
         :func:`~napari_resformer.evaluation.bootstrap.group_intervals`.
+    notes : tuple of str
+        What should be known of the images and masks, in sentences; not a part of ``report.json``.
 
     Examples
     --------
@@ -112,11 +116,13 @@ class Report:
     image_class: ClassReport | None
     mask_by_image_class: dict[str, MaskScore]
     intervals: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-serialisable values, under the keys of ``report.json``."""
         values = asdict(self)
         values["class"] = values.pop("image_class")
+        del values["notes"]
         return values
 
 
@@ -198,7 +204,9 @@ def tally_image(
     overlap = None
     if true_mask is not None and predicted_mask is not None:
         if true_mask.shape != predicted_mask.shape:
-            raise ValueError(f"{name}: the true mask has shape {true_mask.shape}, the predicted one {predicted_mask.shape}")
+            raise ValueError(
+                f"{name}: the true mask is {stack_words(true_mask.shape)}, the predicted one {stack_words(predicted_mask.shape)}"
+            )
         overlap = overlap_of(true_mask, predicted_mask, mask_classes)
     known = None if scores is None else np.asarray(scores, np.float64)
     return ImageTally(name, overlap, true_class, known if known is not None and known.size else None)

@@ -62,7 +62,7 @@ def test_ctrl_c_says_what_is_kept(images, capsys, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("napari_resformer.prediction.predictor.run_plan", interrupted)
     assert main(["predict", str(images / "a" / "x.png"), "-o", str(images / "out"), "--device", "cpu"]) == 130
-    assert "what is done is kept; go on with --resume" in capsys.readouterr().err
+    assert "finished results are kept; continue with --resume" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def test_the_help_tells_defaults_and_meanings(capsys: pytest.CaptureFixture[str]
         assert " ".join(info.help[1:24].rstrip(".").split()) in text
     assert "(default: that of --from, or chosen from the images)" in text
     assert "object-numbers" not in text
+    assert "``" not in text
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,23 @@ def test_the_report_keeps_its_contract(truth, random_model, tmp_path, capsys) ->
     assert nr.evaluate(random_model, truth, folds=[1], device="cpu").n == 2
 
 
+def test_notes_reach_all_who_ask(truth, random_model, tmp_path, capsys) -> None:
+    constant = np.full((64, 72, 3), 9, np.uint8)
+    imageio.imwrite(truth / "images" / "flat.png", constant)
+    imageio.imwrite(truth / "masks" / "nobody.png", np.zeros((64, 72), np.uint8))
+    model = random_model.save(tmp_path / "m.safetensors")
+    with pytest.warns(UserWarning, match="nobody.png"):
+        report = nr.evaluate(random_model, truth, device="cpu")
+    said = "\n".join(report.notes)
+    assert "flat" in said
+    assert "The image is constant" in said
+    assert "nobody.png" in said
+    assert main(["evaluate", str(truth), "--model", str(model), "--device", "cpu"]) == 0
+    out, err = capsys.readouterr()
+    assert all(note in err for note in report.notes)
+    assert "notes" not in json.loads(out)
+
+
 def test_the_zoom_is_that_of_predict(truth, random_model, tmp_path, capsys) -> None:
     model, image = random_model.save(tmp_path / "m.safetensors"), imageio.imread(truth / "images" / "3.png")
     for path in (truth / "masks").iterdir():

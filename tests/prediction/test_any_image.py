@@ -242,7 +242,7 @@ def test_a_plane_without_pixels_costs_no_other(random_model, blank: int) -> None
             assert (result.mask[number] != alone.mask).mean() < 1e-3
             np.testing.assert_allclose(result.scores[number], alone.scores, atol=1e-5)
     notes = " ".join(make_plan(random_model.card, from_array(stack, "ZYX"), device="cpu").notes)
-    assert ("have no finite pixel" in notes) == (blank == 0)
+    assert ("no finite pixel" in notes) == (blank == 0)
     with pytest.raises(ValueError, match="no finite pixel"):
         nr.predict(random_model, np.full_like(stack, np.nan), axes="ZYX", device="cpu")
 
@@ -251,7 +251,7 @@ def test_a_plane_without_pixels_costs_no_other(random_model, blank: int) -> None
     ("shape", "choices"), [((3, 40, 48), "CYX, ZYX, TYX"), ((2, 5, 40, 48), "TZYX, ZCYX"), ((4, 3, 9, 40, 48), "TZCYX, TCZYX")]
 )
 def test_what_is_ambiguous_is_one_question_with_its_answers(random_model, shape: tuple[int, ...], choices: str) -> None:
-    with pytest.raises(ValueError, match=rf"ambiguous.*one letter a dimension.*{choices}"):
+    with pytest.raises(ValueError, match=rf"ambiguous.*one letter per dimension.*{choices}"):
         nr.predict(random_model, np.zeros(shape, np.uint8), device="cpu")
 
 

@@ -110,7 +110,7 @@ def test_any_real_dtype_works(random_model, dtype) -> None:
         (np.zeros((5, 6, 7, 40, 40)), None, ValueError, "ambiguous"),
         (np.zeros((3, 40, 40)), None, ValueError, "CYX"),
         (np.zeros((40, 40)), "YQ", ValueError, "unknown letter"),
-        (np.zeros((40, 40)), "ZYX", ValueError, "one letter a dimension"),
+        (np.zeros((40, 40)), "ZYX", ValueError, "one letter per dimension"),
         ([[1, 2], [3, 4]], None, TypeError, "numpy"),
     ],
 )
@@ -172,3 +172,24 @@ def test_where_a_small_plane_is_cut_there_is_no_black_beyond_the_cut(random_mode
     nr.predict(model, np.random.default_rng(0).integers(0, 255, (600, 70), dtype=np.uint8), axes="YX", tile=128, device="cpu")
     assert {width for _, width in seen} == {640}  # the whole width, as in training
     assert max(height for height, _ in seen) < 600
+
+
+def test_notes_of_a_plan_reach_all_who_ask(random_model, tmp_path, capsys) -> None:
+    import imageio.v3 as imageio
+
+    from napari_resformer.cli import main
+
+    imageio.imwrite(tmp_path / "flat.png", np.full((40, 56, 3), 9, np.uint8))
+    model = random_model.save(tmp_path / "m.safetensors")
+    image = nr.read_image(tmp_path / "flat.png")
+    plan = nr.Predictor(random_model, "cpu").plan(image)
+    assert any("constant" in note for note in plan.notes)
+    result = nr.predict(random_model, image, device="cpu")
+    assert result.notes == plan.notes
+    assert result.provenance["notes"] == list(plan.notes)
+    assert list(nr.iter_predict(random_model, image, device="cpu", out=tmp_path / "mask.zarr"))[-1].result.notes == plan.notes
+    again = nr.predict(random_model, image, device="cpu", out=tmp_path / "mask.zarr", resume=True)
+    assert again.notes == plan.notes
+    assert main(["predict", str(tmp_path / "flat.png"), "--model", str(model), "--device", "cpu", "-o", str(tmp_path / "o")]) == 0
+    told = capsys.readouterr().out
+    assert all(note in told for note in plan.notes)

@@ -94,7 +94,10 @@ def test_pairs_that_do_not_fit_are_all_named() -> None:
     wrong = LayerPair(image, np.zeros((50, 40), np.uint8), {})
     stack = LayerPair(from_array(np.zeros((9, 40, 50), np.uint8), "ZYX", name="deep"), None, {(9,): "x"})
     assert pair_faults(LayerPair(image, np.zeros((40, 50), np.uint8), {(): "x"})) == ()
-    with pytest.raises(ValueError, match=r"good have shape \(50, 40\).*deep has a class for plane \(9,\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"good are 40 × 50 px, the image is 50 × 40 px.*deep has a class for the plane 9, but its planes are Z 0 to 8",
+    ):
         samples_from_pairs([wrong, stack], "s")
     with pytest.raises(ValueError, match="no pair"):
         samples_from_pairs([], "s")
@@ -251,7 +254,7 @@ def preflight(pairs, **settings):
 def test_preflight_tells_what_there_is() -> None:
     found = preflight(several(number=40))
     text = "\n".join(found.facts)
-    for words in ("40 annotated", "40 of 40 images have a mask", "one 20, two 20", "64x80 pixels, uint16", "for validation"):
+    for words in ("40 annotated", "40 of 40 images have a mask", "one 20, two 20", "80 × 64 px, uint16", "for validation"):
         assert words in text
     assert not found.refusals
     assert not found.warnings
@@ -319,7 +322,7 @@ def test_a_folder_with_odd_files_says_so(tmp_path) -> None:
     assert any("1 image with neither" in text for text in found.facts)
     imageio.imwrite(tmp_path / "masks" / "new.png", np.zeros((8, 8), np.uint8))
     found = last(iter_preflight(read_folder(tmp_path), TrainSettings(crop_size=64)))
-    assert "new.png: its mask is 8x8 pixels" in found.refusals[0]
+    assert "new.png: its mask is 8 × 8 px, the image 80 × 64 px" in found.refusals[0]
     good = (tmp_path / "labels.csv").read_text(encoding="utf-8")
     for text, words in (
         (good + "gone.png,one,\n", r"gone\.png"),

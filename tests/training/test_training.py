@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -220,6 +221,22 @@ def test_masks_may_number_objects(folder, tmp_path, capsys) -> None:
     with pytest.warns(UserWarning, match="was trained on 10 of these 12 images"):
         again = nr.evaluate(nr.load_model(model), folder, instance_labels=True, device="cpu")
     assert report.read_text(encoding="utf-8") == json.dumps(again.to_dict(), indent=1, ensure_ascii=False)
+
+
+def test_what_is_found_in_the_data_reaches_all_who_ask(folder, tmp_path, capsys) -> None:
+    imageio.imwrite(folder / "masks" / "nobody.png", np.zeros((10, 10), np.uint8))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        model = nr.train(folder, epochs=1, crop_size=64, device="cpu")
+    assert any("nobody.png" in str(warning.message) for warning in warned)
+    assert any("nobody.png" in note for note in model.notes)
+    assert any("annotated image" in note for note in model.notes)
+    assert nr.load_model(model.save(tmp_path / "kept.safetensors")).notes == ()
+    capsys.readouterr()
+    command = ["train", str(folder), "-o", str(tmp_path / "m.safetensors"), "--epochs", "1", "--size", "64", "--device", "cpu"]
+    assert main(command) == 0
+    told = capsys.readouterr().err
+    assert all(note in told for note in model.notes)
 
 
 def test_what_cannot_be_trained_on_is_refused(folder, tmp_path) -> None:

@@ -429,6 +429,18 @@ def test_what_will_work_badly_is_told_before_the_run(qtbot: Any, make_fine_tune:
     assert widget.message == ""
 
 
+def test_what_a_run_finds_is_told_while_it_runs(qtbot: Any, make_fine_tune: Any) -> None:
+    viewer = ViewerModel()
+    add_pairs(viewer)
+    widget = make_fine_tune(viewer)
+    widget.epochs.value = 50
+    widget.run.native.click()  # before anybody has looked ahead
+    qtbot.waitUntil(lambda: "to train on" in widget.plan_text, timeout=60_000)
+    assert widget.busy
+    assert "annotated image" in widget.plan_text
+    press(qtbot, widget)
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "..", "from scratch", "nuclei", "x" * 300])
 def test_names_that_cannot_be(make_fine_tune: Any, name: str) -> None:
     viewer = ViewerModel()

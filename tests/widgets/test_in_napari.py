@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("napari")
 
-from qtpy.QtCore import QThreadPool
+from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import QApplication
 
 # napari silences this one itself, but the filters of warnings are not safe in threads, and workers change them too.
@@ -66,6 +66,46 @@ def test_a_sample_image_from_the_menu(open_widget: Any, run: Any, qtbot: Any) ->
         assert not widget.native.grab().isNull()
     assert widget.native.minimumSizeHint().width() <= 260
     assert widget.native.parent().minimumSizeHint().width() <= 260
+
+
+@pytest.mark.parametrize("shape", [(64, 72), (12, 48, 56)], ids=["plane", "volume"])
+def test_run_in_a_3d_view(open_widget: Any, run: Any, qtbot: Any, shape: tuple[int, ...]) -> None:
+    viewer, _, widget = open_widget(show=True)
+    viewer.add_image(np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint8), name="cells")
+    viewer.dims.ndisplay = 3
+    for _ in range(2):  # the first result, and the one in its place
+        run(widget)
+        assert widget.message.startswith("Done"), widget.message
+        labels = next(layer for layer in viewer.layers if "napari_resformer" in layer.metadata)
+        assert len(viewer.layers) == 2
+        assert viewer.layers.selection.active == labels
+        assert list(labels.features["index"]) == [value for value in np.unique(labels.data) if value]
+        viewer.layers.selection.active = viewer.layers["cells"]
+
+
+def test_two_samples_lie_on_each_other_at_one_scale(make_napari_viewer: Any) -> None:
+    viewer = make_napari_viewer()
+    for key in ("immunohistochemistry", "generated_nuclei"):
+        viewer.open_sample(PLUGIN, key)
+    first, second = (layer.extent.world for layer in viewer.layers)
+    np.testing.assert_array_equal(first, second)
+    assert len({str(layer.units) for layer in viewer.layers}) == 1
+
+
+def test_the_features_table_of_napari_has_one_index(open_widget: Any, run: Any) -> None:
+    from qtpy.QtWidgets import QTableView
+
+    viewer, _, widget = open_widget()
+    _, table = viewer.window.add_plugin_dock_widget("napari", "Features table widget")
+    viewer.add_image(np.random.default_rng(1).integers(0, 255, (64, 80), dtype=np.uint8), name="cells")
+    for _ in range(2):  # the first result, and the one in its place
+        run(widget)
+        labels = next(layer for layer in viewer.layers if "napari_resformer" in layer.metadata)
+        model = table.findChild(QTableView).model()
+        headings = [model.headerData(column, Qt.Orientation.Horizontal) for column in range(model.columnCount())]
+        assert headings == ["row", "index", "mask class", "pixels"]
+        shown = [model.index(row, 1).data() for row in range(model.rowCount())]
+        assert shown == list(labels.features["index"])
 
 
 def test_closing_the_dock_in_mid_run(open_widget: Any, slow_job: Any, qtbot: Any) -> None:
@@ -139,3 +179,22 @@ def test_both_docks_share_tabs_and_the_window_keeps_its_size(make_napari_viewer:
     assert (window.width(), window.height()) == (1280, 800)
     assert [dock.windowTitle() for dock in docks] == ["Segment && Classify", "Fine-tune"]
     assert isinstance(docks[0], QDockWidget)
+    assert [title_of(dock) for dock in docks] == ["Segment & Classify", "Fine-tune"]
+    docks[1].setFloating(True)  # napari makes the title anew
+    docks[1].setFloating(False)
+    for _ in range(20):
+        QApplication.processEvents()
+    assert title_of(docks[1]) == "Fine-tune"
+    window.resize(1280, 800)
+    for orientation in (Qt.Orientation.Horizontal, Qt.Orientation.Vertical):
+        window.splitDockWidget(docks[0], docks[1], orientation)
+        for _ in range(20):
+            QApplication.processEvents()
+        assert window.height() == 800
+        assert all(dock.isVisible() and not dock.visibleRegion().isEmpty() for dock in docks)
+
+
+def title_of(dock: Any) -> str:
+    from qtpy.QtWidgets import QLabel
+
+    return next(label.text() for label in dock.titleBarWidget().findChildren(QLabel) if label.text())

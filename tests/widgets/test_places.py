@@ -228,9 +228,9 @@ def test_a_large_mask_is_in_a_store_and_goes_on_after_cancel(qtbot: Any, make_wi
     assert labels.name == "sli/de · tiny"
     widget.run.native.click()
     qtbot.waitUntil(lambda: not widget.busy, timeout=20_000)
-    assert "What is done stays in its layer" in widget.message
+    assert "The finished part stays in its layer" in widget.message
     assert viewer.layers[-1] is labels
-    qtbot.waitUntil(lambda: "goes on where an earlier run stopped" in widget.plan_text, timeout=60_000)
+    qtbot.waitUntil(lambda: "continues where an earlier run stopped" in widget.plan_text, timeout=60_000)
 
     run(widget)
     assert widget.message.startswith("Done"), widget.message
@@ -246,6 +246,37 @@ def test_a_large_mask_is_in_a_store_and_goes_on_after_cancel(qtbot: Any, make_wi
     assert widget.message.startswith("Done"), widget.message
     assert [layer.name for layer in viewer.layers] == ["sli/de", "sli/de · tiny"]
     assert viewer.layers[-1].metadata["napari_resformer"]["store"] == str(large / "sli-de_tiny_mask-2.ome.zarr")
+    qtbot.waitUntil(lambda: [path.name for path in large.iterdir()] == ["sli-de_tiny_mask-2.ome.zarr"], timeout=20_000)
+
+
+@pytest.mark.parametrize("shape", [(80, 300), (2, 64, 72)], ids=["pyramid", "stack"])
+def test_stores_of_replaced_results_do_not_pile_up(
+    qtbot: Any, make_widget: Any, run: Any, large: Path, shape: tuple[int, ...]
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(RNG.integers(0, 255, shape, dtype=np.uint8), name="slide", axis_labels=("z", "y", "x")[-len(shape) :])
+    widget = make_widget(viewer)
+    for name in ("slide_tiny_mask", "slide_tiny_mask-2", "slide_tiny_mask", "slide_tiny_mask-2"):
+        run(widget)
+        assert widget.message.startswith("Done"), widget.message
+        assert len(viewer.layers) == 2
+        assert viewer.layers[-1].metadata["napari_resformer"]["store"] == str(large / f"{name}.ome.zarr")
+        qtbot.waitUntil(lambda name=name: [path.name for path in large.iterdir()] == [f"{name}.ome.zarr"], timeout=20_000)
+
+
+def test_a_store_that_another_layer_shows_stays_when_its_result_is_replaced(make_widget: Any, run: Any, large: Path) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(RNG.integers(0, 255, (200, 150), dtype=np.uint8), name="slide")
+    widget = make_widget(viewer)
+    run(widget)
+    viewer.add_image(viewer.layers[-1].data, name="converted", multiscale=viewer.layers[-1].multiscale, contrast_limits=(0, 2))
+    viewer.layers.selection.active = viewer.layers["slide"]
+    run(widget)
+    assert widget.message.startswith("Done"), widget.message
+    run(widget)
+    assert (large / "slide_tiny_mask.ome.zarr").exists()
+    levels = viewer.layers["converted"].data
+    assert np.asarray(levels[0] if viewer.layers["converted"].multiscale else levels).shape == (200, 150)
 
 
 def test_a_large_mask_lies_beside_its_image(make_widget: Any, run: Any, large: Path, tmp_path: Path) -> None:
@@ -305,7 +336,7 @@ def test_nobody_paints_in_a_mask_that_grows(qtbot: Any, make_widget: Any, run: A
     assert labels.mode == "pan_zoom"
     widget.run.native.click()
     qtbot.waitUntil(lambda: not widget.busy, timeout=20_000)
-    assert "What is done stays in its layer" in widget.message
+    assert "The finished part stays in its layer" in widget.message
     assert not labels.editable  # the next run goes on in it
 
     run(widget)

@@ -97,6 +97,17 @@ def test_run_makes_a_labels_layer(qtbot: Any, make_widget: Any, run: Any, kind: 
     assert [str(unit) for unit in labels.units] == [str(unit) for unit in image.units][-labels.ndim :]
 
 
+def test_notes_of_the_plan_stay_with_the_result(qtbot: Any, make_widget: Any, run: Any) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.full((40, 56), 9, np.uint8), name="flat")
+    widget = make_widget(viewer)
+    qtbot.waitUntil(lambda: "constant" in widget.plan_text, timeout=60_000)
+    run(widget)
+    notes = viewer.layers[-1].metadata["napari_resformer"]["notes"]
+    assert any("constant" in note for note in notes)
+    qtbot.waitUntil(lambda: all(note in widget.plan_text for note in notes), timeout=60_000)
+
+
 def test_area_is_told_where_the_pixel_size_is_known(make_widget: Any, run: Any) -> None:
     viewer = ViewerModel()
     viewer.add_image(RNG.random((40, 56)), scale=(0.5, 0.25), units=("micrometer", "micrometer"), axis_labels=("y", "x"))
@@ -357,6 +368,9 @@ def test_the_scores_shown_are_those_of_the_chosen_image(make_widget: Any, run: A
     assert widget._scores.caption.words == "other · tiny"
     viewer.layers.selection.active = unseen
     assert widget._scores.caption.words == ""
+    for layer, words in ((one, "one · tiny"), (unseen, ""), (other, "other · tiny")):
+        widget.image.value = layer  # in the list of the widget
+        assert widget._scores.caption.words == words
 
 
 def test_a_renamed_image_renames_its_results(make_widget: Any, run: Any) -> None:
@@ -368,6 +382,10 @@ def test_a_renamed_image_renames_its_results(make_widget: Any, run: Any) -> None
     assert viewer.layers[-1].name == "after · tiny"
     assert viewer.layers[-1].metadata["napari_resformer"]["image"]["layer"] == "after"
     assert widget._scores.caption.words == "after · tiny"
+    widget._detach()  # the dock is closed
+    image.name = "meanwhile"
+    make_widget(viewer)
+    assert viewer.layers[-1].name == "meanwhile · tiny"
     viewer.layers[-1].name = "mine"
     image.name = "later"
     assert viewer.layers[-1].name == "mine"
@@ -600,7 +618,7 @@ def test_a_second_selected_image_is_told(qtbot: Any, make_widget: Any) -> None:
     ready(qtbot, widget)
     assert "selected" not in widget.plan_text
     viewer.layers.selection.add(one)
-    qtbot.waitUntil(lambda: "2 images are selected; only other is run" in widget.plan_text, timeout=20_000)
+    qtbot.waitUntil(lambda: "2 images are selected; only other will be processed" in widget.plan_text, timeout=20_000)
 
 
 STARTED, GO_ON = threading.Event(), threading.Event()

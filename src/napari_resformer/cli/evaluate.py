@@ -29,9 +29,7 @@ def add_evaluate(commands: Commands, common: Parser, device: Parser) -> None:
     evaluate.add_argument("--model", required=True, metavar="M", help="model name or path")
     evaluate.add_argument("--folds", type=comma_list, metavar="0", help="folds of labels.csv to measure on (default: all images)")
     add_data_options(evaluate)
-    evaluate.add_argument(
-        "--zoom", type=positive, metavar="X", help="let the network see each image X times as large, as predict does"
-    )
+    evaluate.add_argument("--zoom", type=positive, metavar="X", help="scale each image by X for the network, as in predict")
     evaluate.add_argument("-o", "--output", type=Path, metavar="report.json", help="where the report goes (default: stdout)")
     evaluate.add_argument("--overwrite", action="store_true", help="replace a report that exists")
     evaluate.set_defaults(command=_evaluate)

@@ -44,35 +44,42 @@ def add_predict(commands: Commands, common: Parser, device: Parser) -> None:
         "images",
         nargs="+",
         metavar="IMAGE_OR_FOLDER",
-        help='files, folders, or patterns such as "*.tif"; scan.tif:2 is the third image in a file, scan.tif:all each of them',
+        help='files, folders, or patterns such as "*.tif"; scan.tif:2 is the third image in a file, scan.tif:all is all of them',
     )
     predict.add_argument("--model", default="nuclei", metavar="M", help="model name or path (default: nuclei)")
     predict.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="where results go (default: here)")
-    predict.add_argument("--axes", help="one letter a dimension: T, Z, P loops, C channels, Y, X; for instance ZYX")
+    predict.add_argument(
+        "--axes", help="one letter per dimension: T time, Z depth, C channels, Y, X; P any other; for instance ZYX"
+    )
     predict.add_argument("--channels", type=comma_list, metavar="I,J", help="channels in the model's order, by number or name")
     predict.add_argument(
         "--pixel-size",
         type=pixel_size,
         metavar="UM",
-        help="micrometres a pixel, or Y,X; overrides the file (not known: the model's is assumed)",
+        help="micrometres per pixel, or Y,X; overrides the file; where neither says, the model's is assumed",
     )
     predict.add_argument(
         "--zoom",
         type=positive,
         metavar="X",
-        help="let the network see the image X times as large; 0.5 where objects are twice as large, in pixels, as the model's",
+        help="scale the image by X for the network; 0.5 if objects are twice as large, in pixels, as those in training",
     )
     predict.add_argument(
         "--outputs",
         type=comma_list,
         default=("mask",),
         metavar="NAME,...",
-        help="what to write beside the scores: mask, probabilities (default: mask)",
+        help="what to write besides the scores: mask, probabilities (default: mask)",
     )
-    predict.add_argument("--tile", type=int, metavar="N", help="pixels on a side that one pass of the network owns")
+    predict.add_argument(
+        "--tile",
+        type=int,
+        metavar="N",
+        help="side of the tiles that large images are cut into, in pixels (default: up to 1024, as memory allows)",
+    )
     predict.add_argument("--overwrite", action="store_true", help="replace results that exist")
-    predict.add_argument("--resume", action="store_true", help="keep results that are done, go on where a run was cut off")
-    predict.set_defaults(command=_predict, if_interrupted="what is done is kept; go on with --resume")
+    predict.add_argument("--resume", action="store_true", help="keep finished results and continue where a run was interrupted")
+    predict.set_defaults(command=_predict, if_interrupted="finished results are kept; continue with --resume")
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -83,7 +90,7 @@ def _predict(options: argparse.Namespace) -> int:
     from napari_resformer.prediction.plan import gathered_notes, make_plan
 
     if options.overwrite and options.resume:
-        raise UsageError("--overwrite starts anew and --resume goes on; give one of them")
+        raise UsageError("--overwrite starts over and --resume continues; give one of them")
     checked(lambda: check_outputs(options.outputs))
     model = load(options.model)
     checked(lambda: choose_device(options.device))

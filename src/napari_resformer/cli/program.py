@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="napari-resformer",
-        description="Segment and classify images with one network, and teach it your own masks and classes.",
+        description="Segment and classify images with one network, and train it on your own masks and classes.",
     )
     parser.set_defaults(if_interrupted="nothing half-written was left")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

@@ -54,17 +54,17 @@ def add_settings(parser: Any, names: Sequence[str]) -> None:
 
 def add_data_options(parser: Any) -> None:
     """Add the options that say how a data folder is read."""
-    parser.add_argument("--axes", metavar="AXES", help="axes of the images, for instance CYX, where the files do not say")
+    parser.add_argument("--axes", metavar="AXES", help="axes of the images, for instance CYX, if the files do not name them")
     parser.add_argument(
         "--mask-kind",
         choices=get_args(MaskKind),
         default="auto",
-        help="what the values of the masks stand for (default: auto, by what they hold)",
+        help="what the mask values mean (default: auto, which looks at the masks)",
     )
     parser.add_argument(
         "--instance-labels",
         action="store_true",
-        help="each object has a label value of its own, and all objects are of one mask class",
+        help="each object has its own label value, and all objects belong to one mask class",
     )
     parser.add_argument("--object-numbers", dest="instance_labels", action="store_true", help=argparse.SUPPRESS)  # of version 0.1
 

@@ -26,7 +26,7 @@ def add_train(commands: Commands, common: Parser, device: Parser) -> None:
     """Add the command to the parser."""
     train = commands.add_parser("train", parents=[common, device], help="train a model on a data folder")
     train.add_argument("data", type=Path, metavar="DATA", help="folder with images/, masks/ and labels.csv")
-    train.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.safetensors")
+    train.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.safetensors", help="the model file to write")
     origin = train.add_mutually_exclusive_group()
     origin.add_argument("--from", dest="start", metavar="M", help="start from a model: its name or path")
     add_settings(origin, MAIN[:1])
@@ -36,7 +36,7 @@ def add_train(commands: Commands, common: Parser, device: Parser) -> None:
     train.add_argument("--nodes", type=count, default=1, metavar="M", help="machines to train on (default: 1)")
     train.add_argument("--resume", action="store_true", help="resume the run from its last checkpoint")
     train.add_argument("--json-log", type=Path, metavar="FILE", help="append one line of JSON after each epoch")
-    train.add_argument("--overwrite", action="store_true", help="replace a model that exists, and its run")
+    train.add_argument("--overwrite", action="store_true", help="replace an existing model and its run")
     add_settings(train.add_argument_group("further settings"), FURTHER)
     train.set_defaults(command=_train, if_interrupted="no epoch was finished, so there is nothing to resume")
 

@@ -63,7 +63,8 @@ def evaluate(
     Returns
     -------
     Report
-        Dice, IoU, accuracy and more, 0 to 1; ``report.to_dict()`` is what ``report.json`` holds.
+        Dice, IoU, accuracy and more, 0 to 1; ``report.to_dict()`` is what ``report.json`` holds. ``report.notes`` says what
+        should be known of the images and masks.
 
     Raises
     ------
@@ -82,13 +83,16 @@ def evaluate(
     >>> report.n, list(report.mask), report.image_class.classes
     (4, ['nucleus'], ['brightfield', 'fluorescence', 'histology'])
     """
+    notes: list[str] = []
     for event in iter_evaluate(
         model, data, folds=folds, instance_labels=instance_labels, mask_kind=mask_kind, axes=axes, zoom=zoom, device=device
     ):
-        if isinstance(event, Notice) and event.kind == "warning":
-            warnings.warn(event.text, stacklevel=2)
+        if isinstance(event, Notice):
+            notes.append(event.text)
+            if event.kind == "warning":
+                warnings.warn(event.text, stacklevel=2)
         if isinstance(event, Finished):
-            return event.result
+            return replace(event.result, notes=tuple(notes))
     raise AssertionError("an evaluation ends with its report")
 
 

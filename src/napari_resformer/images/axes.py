@@ -45,7 +45,7 @@ def check_axes(axes: str, shape: Sequence[int]) -> str:
     if len(letters) != len(shape):
         raise ValueError(
             f"axes {axes!r} name {len(letters)} dimensions, the image has {len(shape)} (shape {tuple(shape)}); "
-            "give one letter a dimension"
+            "give one letter per dimension"
         )
     return letters
 
@@ -162,6 +162,6 @@ def explained_axes(axes: str, shape: Sequence[int], channels: int = 0) -> str:
 def _ambiguous(shape: tuple[int, ...], choices: Sequence[str]) -> str:
     offer = f", for instance {', '.join(choices)}" if choices else ""
     return (
-        f"the axes of an image of shape {shape} are ambiguous; name them (--axes) by one letter a dimension "
-        f"(T, Z, P any loop, C channel, Y, X){offer}"
+        f"the axes of an image of shape {shape} are ambiguous; name them (--axes) with one letter per dimension "
+        f"(T time, Z depth, C channels, Y, X; P any other){offer}"
     )

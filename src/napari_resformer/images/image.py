@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_resformer.images.axes import LOOP_AXES, check_axes, guess_axes
 from napari_resformer.images.lazy import Window
 from napari_resformer.images.place import Place
+from napari_resformer.images.words import pixel_words, share, size_words
 
 MIN_PLANE_SIDE = 8
 """Pixels; nothing smaller can show an object and its surroundings."""
@@ -91,10 +92,9 @@ class Image:
         if prod(self.data.shape) == 0:
             raise ValueError(f"{self.name} is empty: its shape is {tuple(self.data.shape)}; give an image with pixels")
         if min(self.plane_shape) < MIN_PLANE_SIDE:
-            height, width = self.plane_shape
             raise ValueError(
-                f"the planes of {self.name} are {height}x{width} pixels (shape {tuple(self.data.shape)}, axes "
-                f"{self.axes}); at least {MIN_PLANE_SIDE}x{MIN_PLANE_SIDE} are needed: check the axes or give a larger image"
+                f"the planes of {self.name} are {size_words(self.plane_shape)} (shape {tuple(self.data.shape)}, axes "
+                f"{self.axes}); at least {size_words(MIN_PLANE_SIDE)} are needed: check the axes or give a larger image"
             )
         if self.pixel_size is not None:
             object.__setattr__(self, "pixel_size", _checked(self.pixel_size, self.name))
@@ -296,11 +296,11 @@ def from_array(
 
 def _unmasked(array: Any, notes: tuple[str, ...]) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Return a masked array with NaN where it is masked, and the notes with one of it."""
-    share = float(np.ma.getmaskarray(array).mean())
-    if not share:
+    masked = float(np.ma.getmaskarray(array).mean())
+    if not masked:
         return np.asarray(array.data), notes
     floats = array.astype(np.promote_types(array.dtype, np.float32)).filled(np.nan)
-    return floats, (*notes, f"{share:.1%} of the pixels are masked; they are taken as NaN")
+    return floats, (*notes, f"{share(masked)} of the pixels are masked; they are taken as NaN")
 
 
 def _checked(size: Any, name: str) -> PixelSize:
@@ -310,8 +310,7 @@ def _checked(size: Any, name: str) -> PixelSize:
     except (TypeError, ValueError):
         raise ValueError(f"{name}: invalid pixel size {size!r}; give height and width in micrometres") from None
     if not (np.isfinite([y, x]).all() and min(y, x) > 0):
-        given = f"{y:g}" if y == x else f"{y:g} × {x:g}"
-        raise ValueError(f"{name}: invalid pixel size {given}; it must be positive, in micrometres")
+        raise ValueError(f"{name}: invalid pixel size {pixel_words((y, x))}; it must be above 0")
     return y, x
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_resformer.images.words import share
 from napari_resformer.io.lazy import Converted, in_memory, is_read
 from napari_resformer.io.metadata import Found, Samples
 
@@ -79,7 +80,7 @@ def _transparency(pixels: Any, axis: int) -> tuple[bool, tuple[str, ...]]:
     if clear == 1:
         return False, ("The file calls all pixels transparent; this is ignored",)
     if clear:
-        return True, (f"{clear:.1%} of the pixels are transparent; they are taken as NaN",)
+        return True, (f"{share(clear)} of the pixels are transparent; they are taken as NaN",)
     return False, () if (alpha == opaque).all() else ("The image is partly transparent; the transparency is left out",)
 
 

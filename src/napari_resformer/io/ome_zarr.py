@@ -11,6 +11,7 @@ from typing import Any
 from napari_resformer.images.axes import AXES
 from napari_resformer.images.place import Place
 from napari_resformer.images.units import micrometres
+from napari_resformer.images.words import stack_words
 from napari_resformer.io.judge import UnreadableError
 from napari_resformer.io.metadata import Found
 from napari_resformer.io.names import pick
@@ -247,9 +248,7 @@ def _judge(array: Any, path: Path) -> tuple[str, ...]:
         if there >= wanted:
             return ()
     if is_large and there < chunks * _LEAST_SHARE:
-        raise UnreadableError(
-            f"it announces {' × '.join(map(str, array.shape))} values, but {there} of its {chunks} chunks are there"
-        )
+        raise UnreadableError(f"it announces {stack_words(array.shape)}, but {there} of its {chunks} chunks are there")
     if chunks > _COUNTED:
         return ()
     return (

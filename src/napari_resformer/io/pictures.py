@@ -10,6 +10,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_resformer.images.words import size_words
 from napari_resformer.io.judge import UnreadableError, check_claim, check_memory
 from napari_resformer.io.lazy import turned
 from napari_resformer.io.metadata import Found, Samples
@@ -56,7 +57,7 @@ def read_picture(path: Path, chosen: int | None = None) -> Found:
             if _format(head) != "PNG" or head[25] not in _PNG_COLOURS:
                 raise
     width, height = (int.from_bytes(head[start : start + 4], "big") for start in (16, 20))
-    check_claim(width * height, path.stat().st_size, _MOST["PNG"], f"{width} × {height} pixels")
+    check_claim(width * height, path.stat().st_size, _MOST["PNG"], size_words((height, width)))
     values, samples = _by_libpng(path)
     said = "a block beside its pixels is damaged and was ignored, and with it what it may say of orientation and frames"
     return _found(values, replace(samples, bits=head[24]), 1, (said,))
@@ -122,8 +123,8 @@ def _judge(picture: Any, kind: str, frames: int, held: int) -> None:
     width, height = picture.size
     samples = {"1": 1 / 8, "RGB": 3, "RGBA": 4, "CMYK": 4, "LA": 2}.get(picture.mode, 1)
     if kind in _MOST:
-        check_claim(int(width * height * samples), held, _MOST[kind], f"{width} × {height} pixels")
-    check_memory(int(width * height * max(samples, 1) * frames * _TIMES_IN_MEMORY), f"its {width} × {height} pixels")
+        check_claim(int(width * height * samples), held, _MOST[kind], size_words((height, width)))
+    check_memory(int(width * height * max(samples, 1) * frames * _TIMES_IN_MEMORY), f"its {size_words((height, width))}")
 
 
 def _orientation(picture: Any) -> tuple[int, tuple[str, ...]]:

@@ -135,7 +135,7 @@ def _reader(path: Path) -> Reader:
             return reader
     if suffix == ".zarr":
         raise ValueError(f"{path.name} is a file, a zarr image is a folder; unpack it first")
-    raise ValueError(f"{path.name} has the unknown format {suffix or '(no suffix)'}; known are {FORMATS}")
+    raise ValueError(f"{path.name} is of a format that cannot be read ({suffix or 'no suffix'}); give {FORMATS}")
 
 
 def _read_npy(path: Path, chosen: int | None) -> Found:

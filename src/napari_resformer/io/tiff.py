@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from napari_resformer.images.axes import AXES
+from napari_resformer.images.words import size_words
 from napari_resformer.io.judge import UnreadableError
 from napari_resformer.io.lazy import turned
 from napari_resformer.io.metadata import Found
@@ -185,5 +184,6 @@ def _words(series: Any) -> str:
     """Return an image of a file in words."""
     reduced = int(series.keyframe.subfiletype)
     what = "reduced copy" if reduced & 1 else "mask" if reduced & 4 else ""
-    size = " × ".join(str(int(length)) for length in np.array(series.shape)[[axis in "YX" for axis in series.axes]][::-1])
-    return ", ".join(part for part in (series.name, what, f"{size} px") if part)
+    sides = dict(zip(series.axes, map(int, series.shape), strict=True))
+    size = size_words((sides.get("Y", 1), sides.get("X", 1)))
+    return ", ".join(part for part in (series.name, what, size) if part)

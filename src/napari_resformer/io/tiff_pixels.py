@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_resformer.images.lazy import Window
+from napari_resformer.images.words import size_words
 from napari_resformer.io.judge import UnreadableError, check_claim, has_memory
 from napari_resformer.io.lazy import is_read
 from napari_resformer.io.numbers import count
@@ -93,7 +94,7 @@ def _judge(level: Any, held: int) -> None:
     most = _MOST.get(int(page.compression), _ANY) * max(8 * np.dtype(page.dtype).itemsize / max(int(bits), 1), 1)
     if page.is_tiled and not (sizes > 0).all():
         most *= _SPARSE
-    check_claim(int(page.nbytes), stored, most, f"{width} × {height} pixels")
+    check_claim(int(page.nbytes), stored, most, size_words((height, width)))
     check_claim(int(level.nbytes), held, most, f"{prod(level.shape)} values")
 
 

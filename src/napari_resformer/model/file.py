@@ -39,6 +39,8 @@ class Model:
         The weights, float32, on the CPU, in eval mode. Treat them as read-only: predictions use a copy that is made once.
     sha256 : str
         Of the file that the model was read from; empty for a model that was never saved.
+    notes : tuple of str
+        What the training that has just made the model had to say of its images and masks; never saved.
 
     Examples
     --------
@@ -52,6 +54,7 @@ class Model:
     card: Card
     network: ResFormer = field(repr=False)
     sha256: str = ""
+    notes: tuple[str, ...] = field(default=(), repr=False, compare=False)
     _prepared: dict[str, PreparedNetwork] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def prepared(self, device: str) -> PreparedNetwork:

@@ -193,7 +193,7 @@ class ResFormerConfig(BaseModel):
             raise ValueError(f"level {level}: dfe_reduction {self.dfe_reduction} leaves no channel of {width}")
         if self.dfe and max(rates, default=0) >= side:
             raise ValueError(
-                f"level {level}: dilation rate {max(rates)} reaches only padding on a {side}x{side} map "
+                f"level {level}: dilation rate {max(rates)} reaches only padding on a map of {side} cells on a side "
                 f"(design_size {self.design_size}); give a smaller rate or a larger design_size"
             )
 

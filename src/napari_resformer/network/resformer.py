@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_resformer.images.words import size_words
 from napari_resformer.network.blocks import DilatedFeatureEnhancement, ResFormerBlock
 from napari_resformer.network.config import MIN_SIDE, ResFormerConfig
 from napari_resformer.network.layers import ConvNorm, MobileConvNorm, WindowAttention, norm_layer
@@ -252,8 +253,7 @@ class ResFormer(nn.Module):
             )
         if min(x.shape[2:]) < MIN_SIDE:
             raise ValueError(
-                f"the network was given a plane of {x.shape[2]}x{x.shape[3]} pixels; it needs at least "
-                f"{MIN_SIDE}x{MIN_SIDE}: pad it"
+                f"the network was given a plane of {size_words(x.shape[2:])}; it needs at least {size_words(MIN_SIDE)}: pad it"
             )
         if any(start % self.config.stride for start in origin):
             raise ValueError(f"tile origin {origin} is not a multiple of the network's stride {self.config.stride}")

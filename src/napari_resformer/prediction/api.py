@@ -67,7 +67,7 @@ def predict(
     Returns
     -------
     PredictResult
-        Mask, scores, and what else was asked for.
+        Mask, scores, and what else was asked for; ``result.notes`` says what should be known of the image.
 
     Raises
     ------

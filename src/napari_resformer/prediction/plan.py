@@ -9,10 +9,10 @@ from math import ceil, prod
 from napari_resformer.devices import Device, choose_device, free_memory
 from napari_resformer.images.image import Image
 from napari_resformer.images.pyramid import suitable_level
+from napari_resformer.images.words import pixel_words, share, size_words
 from napari_resformer.model.card import Card
 from napari_resformer.prediction.tiles import Cut
 from napari_resformer.preprocessing.channels import ChannelRule
-from napari_resformer.preprocessing.geometry import micrometres
 from napari_resformer.preprocessing.normalise import SAMPLE_PIXELS, NoFinitePixelError, Scaling
 from napari_resformer.preprocessing.pipeline import PreparedPlane
 from napari_resformer.preprocessing.resample import Grid
@@ -125,7 +125,6 @@ class Plan:
 
     def lines(self) -> tuple[str, ...]:
         """Return the plan in words, a sentence a line."""
-        height, width = self.image.plane_shape
         level = f" (level {self.image.level} of the pyramid)" if self.image.level else ""
         loops = ", ".join(f"{axis} {size}" for axis, size in zip(self.image.loop_axes, self.image.loop_shape, strict=True))
         planes = f"{self.planes} planes ({loops}) of" if self.planes > 1 else "1 plane of"
@@ -136,7 +135,7 @@ class Plan:
         else:
             passes = f"in {self.tiles_per_plane} tiles of {self.tile} px"
         return (
-            f"Axes {self.image.axes}: {planes} {width} × {height} px{level}, {passes}",
+            f"Axes {self.image.axes}: {planes} {size_words(self.image.plane_shape)}{level}, {passes}",
             f"Channels: {self.channels.text}",
             f"Device: {self.device.name} ({self.device.reason})",
             f"Memory: about {_size(self.memory)}",
@@ -196,10 +195,11 @@ def make_plan(
         scaling, first = _first_statistics(card, image, rule, grid)
     notes = list(image.notes)
     if first:
-        notes.append(f"The first {first} plane(s) have no finite pixel; such planes become background")
+        what = "The first plane has" if first == 1 else f"The first {first} planes have"
+        notes.append(f"{what} no finite pixel; such planes become background")
     blank = _blank_planes(card, image, rule, grid) if statistics is None else ()
     if scaling.nonfinite > 0:
-        notes.append(f"{scaling.nonfinite:.1%} of the pixels are NaN or infinite; they become background")
+        notes.append(f"{share(scaling.nonfinite)} of the pixels are NaN or infinite; they become background")
     if blank or scaling.constant:
         notes.append(blank_note(image, blank or (first,)))
     if scaling.clipped > _FAR_BEYOND:
@@ -326,8 +326,7 @@ def _blank_planes(card: Card, image: Image, rule: ChannelRule, grid: Grid) -> tu
 
 def _pixel_size_note(card: Card, image: Image, grid: Grid, zoom: float | None) -> str:
     if zoom is not None:
-        height, width = grid.target
-        return f"Zoom {zoom:g}: the network sees {width} × {height} px; the mask has the size of the image"
+        return f"Zoom {zoom:g}: the network sees {size_words(grid.target)}; the mask has the size of the image"
     if card.pixel_size is None:
         return (
             "Pixel size: not used by this model. If objects are much larger or smaller, in pixels, than in its training images, "
@@ -336,11 +335,10 @@ def _pixel_size_note(card: Card, image: Image, grid: Grid, zoom: float | None) -
     if image.pixel_size is None:
         return f"Pixel size: not given for this image; the model's {card.pixel_size:g} µm is assumed"
     if grid.same:
-        return f"Pixel size: {micrometres(image.pixel_size)}, the same as in training ({card.pixel_size:g} µm)"
-    height, width = grid.target
+        return f"Pixel size: {pixel_words(image.pixel_size)}, the same as in training ({card.pixel_size:g} µm)"
     return (
-        f"Pixel size: {micrometres(image.pixel_size)} is resampled to the model's {card.pixel_size:g} µm "
-        f"({width} × {height} px); the mask has the size of the image"
+        f"Pixel size: {pixel_words(image.pixel_size)} is resampled to the model's {card.pixel_size:g} µm "
+        f"({size_words(grid.target)}); the mask has the size of the image"
     )
 
 

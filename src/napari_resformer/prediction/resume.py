@@ -280,6 +280,19 @@ def can_resume(folder: Path, fingerprint: Mapping[str, Any]) -> bool:
         return False
 
 
+def remove_ended(folder: Path) -> None:
+    """Remove the store of a run that has ended; anything else, and what another run writes to, stays as it is."""
+    try:
+        if not folder.exists() or _state(folder) is not _State.ENDED:
+            return
+        with _locked(folder):
+            gone = folder.with_name(f".{folder.name}.removed")
+            folder.rename(gone)  # at once: half of a store would be taken for a whole one
+        shutil.rmtree(gone, ignore_errors=True)
+    except OSError:  # in use, or not ours to remove
+        return
+
+
 def _record_path(folder: Path) -> Path:
     return folder / _PRIVATE / "record.npz"
 

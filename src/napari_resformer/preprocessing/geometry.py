@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_resformer.images.image import MIN_PLANE_SIDE, Image
+from napari_resformer.images.words import pixel_words, size_words
 from napari_resformer.network.config import BACKGROUND
 
 SAME_SIZE = 0.02
@@ -49,9 +50,9 @@ def native_shape(image: Image, pixel_size: float | None, zoom: float | None = No
     height, width = (round(side * factor) for side, factor in zip(image.plane_shape, factors, strict=True))
     if min(height, width) < MIN_PLANE_SIDE or max(factors) > MOST_ENLARGED:
         raise ValueError(
-            f"{image.name} has pixels of {micrometres(image.pixel_size)}, the model was trained at {pixel_size:g} µm: its "
-            f"planes of {image.plane_shape[1]} × {image.plane_shape[0]} px would become {width} × {height} px; check the pixel "
-            "size and its unit, or use a model for this magnification"
+            f"{image.name} has pixels of {pixel_words(image.pixel_size)}, the model was trained at {pixel_size:g} µm: its "
+            f"planes of {size_words(image.plane_shape)} would become {size_words((height, width))}; check the pixel size and its "
+            "unit, or use a model for this magnification"
         )
     return height, width
 
@@ -65,15 +66,10 @@ def _zoomed_shape(image: Image, zoom: float) -> tuple[int, int]:
     height, width = (round(side * zoom) for side in image.plane_shape)
     if min(height, width) < MIN_PLANE_SIDE:
         raise ValueError(
-            f"at zoom {zoom:g} the planes of {image.name} become {width} × {height} px; at least {MIN_PLANE_SIDE} px "
-            "on a side are needed: give a larger zoom"
+            f"at zoom {zoom:g} the planes of {image.name} become {size_words((height, width))}; at least "
+            f"{size_words(MIN_PLANE_SIDE)} are needed: give a larger zoom"
         )
     return height, width
-
-
-def micrometres(size: tuple[float, float]) -> str:
-    """Return a pixel size in words."""
-    return f"{size[1]:g} µm" if abs(size[0] / size[1] - 1) < 1e-3 else f"{size[0]:g} × {size[1]:g} µm (Y × X)"
 
 
 def padded(parts: Sequence[NDArray[np.float32]], frame: tuple[int, int]) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from napari_resformer.images.words import share
 from napari_resformer.samples.appearance import resolve
 from napari_resformer.samples.rules import MAX_CLASS, MaskKind, MaskRule
 from napari_resformer.samples.stored import Evidence, StoredMask, look
@@ -261,7 +262,7 @@ def _odd(masks: Sequence[Evidence]) -> Iterator[str]:
         pixels = sum(sum(mask.counts.values()) for mask in masks)
         painted = 1 - sum(mask.counts.get(0, 0) for mask in masks) / max(pixels, 1)
         if painted > 0.5 and sum(mask.edge for mask in masks) > 0.5 * len(masks):
-            yield f"{painted:.0%} of the masks are painted, their edges too; where black is the object, invert them"
+            yield f"{share(painted)} of the masks are painted, their edges too; where black is the object, invert them"
 
 
 # ------------------------------------------------------------------------------------------------------------------- parts

@@ -46,7 +46,7 @@ def read_stored(path: Path, name: str = "") -> StoredMask:
         values = _planes(samples, _COLOURS) if colour else _planes(samples[..., 0])
         if colour and ((raw.axes and raw.kind != "rgb") or samples.shape[-1] != _COLOURS):
             raise ValueError(
-                f"the mask {name} has {samples.shape[-1]} channels that differ; one label value a pixel is needed: save the "
+                f"the mask {name} has {samples.shape[-1]} channels that differ; one label value per pixel is needed: save the "
                 "channel that holds the label values alone"
             )
     alpha = raw.alpha

@@ -117,7 +117,7 @@ def match_rows(table: Table, path: Path, images: ImageNames) -> Rows:
         elif _without_name(table.rows[before]) == _without_name(row):
             twice.append(name)
         else:
-            faults.append(f"{path} names {name} twice, in lines {table.lines[before]} and {line}; keep one line an image")
+            faults.append(f"{path} names {name} twice, in lines {table.lines[before]} and {line}; keep one line per image")
     if unknown:
         listed = named([f"{name} in line {line}{_near(images, name, found)}" for name, line in unknown])
         faults.append(f"{path} names {counted(len(unknown), 'file')} not in images/: {listed}; add them or take their lines out")
@@ -131,7 +131,7 @@ def match_rows(table: Table, path: Path, images: ImageNames) -> Rows:
     left = len(images.names) - len(found)
     if left and found:
         first = next(name for name in images.names if name not in found)
-        facts.append(f"{counted(left, 'image')} without a line in {path.name}, for instance {first}: class unknown")
+        facts.append(f"{counted(left, 'image')} without a line in {path.name}, for instance {first}, have no class")
     warnings = (
         [f"{path.name} names {counted(len(twice), 'image')} twice, with the same values, for instance {twice[0]}"]
         if twice

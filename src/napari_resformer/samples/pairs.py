@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_resformer.images.image import Image
+from napari_resformer.images.words import stack_words
 from napari_resformer.samples.kinds import decide_painted
 from napari_resformer.samples.sample import LabelPlane, Sample, SampleSet
 from napari_resformer.samples.stored import Evidence, count_values
@@ -99,13 +100,15 @@ def pair_faults(pair: LayerPair) -> tuple[str, ...]:
             faults.append(f"the labels of {image.name} are of type {pair.labels.dtype}; label values are whole numbers")
         elif _label_place(pair) is None:
             faults.append(
-                f"the labels of {image.name} have shape {tuple(pair.labels.shape)}, its planes ({image.mask_axes}) have "
-                f"{image.mask_shape}; they must be equal: draw the labels on this image, or check its axes {image.axes}"
+                f"the labels of {image.name} are {stack_words(pair.labels.shape, image.mask_axes)}, the image is "
+                f"{stack_words(image.mask_shape, image.mask_axes)}; they must be equal: draw the labels on this image, or check "
+                f"its axes {image.axes}"
             )
     if strange := [place for place, kind in pair.classes.items() if kind and not _is_plane(image, place)]:
+        there = ", ".join(f"{axis} 0 to {size - 1}" for axis, size in zip(image.loop_axes, image.loop_shape, strict=True))
         faults.append(
-            f"{image.name} has a class for plane {strange[0]}, but its loop axes are "
-            f"{image.loop_axes or 'none'} with {image.loop_shape or 'one plane'}; give the class of planes that are there"
+            f"{image.name} has a class for the plane {', '.join(map(str, strange[0])) or 'without a number'}, but its planes are "
+            f"{there or 'only one'}; give the class of planes that are there"
         )
     return tuple(faults)
 

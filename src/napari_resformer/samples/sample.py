@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_resformer.images.image import Image, Plane
+from napari_resformer.images.words import stack_words
 from napari_resformer.io.read import read_image
 from napari_resformer.samples.kinds import decide_alone
 from napari_resformer.samples.mask_file import read_stored
@@ -148,8 +149,8 @@ class Sample:
         image = read_image(path, self.axes)
         if image.loop_shape and max(image.loop_shape) > 1:
             raise ValueError(
-                f"{self.name} is a stack (shape {tuple(image.data.shape)}, axes {image.axes}), and one plane is needed; read the "
-                "folder anew"
+                f"{self.name} is a stack ({stack_words(image.mask_shape, image.mask_axes)}, axes {image.axes}), and one plane is "
+                "needed; read the folder again"
             )
         return image.plane((0,) * len(image.loop_shape))
 
@@ -196,8 +197,7 @@ class Sample:
 def _one_plane(stored: StoredMask) -> StoredMask:
     if stored.loops:
         raise ValueError(
-            f"the mask {stored.name} holds {prod(stored.loops)} planes (shape {stored.values.shape}), its image one: save the "
-            "plane that belongs to the image"
+            f"the mask {stored.name} holds {prod(stored.loops)} planes, its image one: save the plane that belongs to the image"
         )
     return stored
 

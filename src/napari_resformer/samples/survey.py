@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_resformer.events import Finished, Progress
 from napari_resformer.images.image import PixelSize, Plane
+from napari_resformer.images.words import size_words
 from napari_resformer.metrics import IGNORE
 from napari_resformer.samples.content import UNKNOWN, Content, checksum, content_of, sampled
 from napari_resformer.samples.extent import object_side
@@ -157,8 +158,8 @@ def look_at(sample: Sample) -> SampleFacts:
             turned = mask.shape == plane.shape[::-1]
             remedy = "one of them lies on its side: turn it" if turned else "save the mask at the size of the image"
             raise ValueError(
-                f"{sample.name}: its mask is {mask.shape[0]}x{mask.shape[1]} pixels, the image {plane.shape[0]}x"
-                f"{plane.shape[1]}; they must be equal: {remedy}"
+                f"{sample.name}: its mask is {size_words(mask.shape)}, the image {size_words(plane.shape)}; they must be equal: "
+                f"{remedy}"
             )
         if not _has_pixels(plane):
             raise ValueError(f"{sample.name} has no finite pixel; mend the image, or leave it out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,7 +78,7 @@ def train(
     Returns
     -------
     Model
-        Of the best epoch; keep it by :meth:`~napari_resformer.Model.save`.
+        Of the best epoch; keep it by :meth:`~napari_resformer.Model.save`. ``model.notes`` says what was found in the data.
 
     Raises
     ------
@@ -98,16 +99,19 @@ def train(
     >>> model = nr.train("my-data", epochs=2, crop_size=64, device="cpu")
     >>> path = model.save("my-model.safetensors")
     """
+    notes: list[str] = []
     for event in iter_train(
         data, settings=settings, name=name, start=start, preset=preset, epochs=epochs, batch_size=batch_size,
         crop_size=crop_size, mode=mode, lr=lr, seed=seed, folds=folds, val_folds=val_folds, mask_classes=mask_classes,
         freeze_encoder=freeze_encoder, patience=patience, instance_labels=instance_labels,
         mask_kind=mask_kind, axes=axes, device=device, run_folder=run_folder, resume=resume,
     ):  # fmt: skip
-        if isinstance(event, Notice) and event.kind == "warning":
-            warnings.warn(event.text, stacklevel=2)
+        if isinstance(event, Notice):
+            notes.append(event.text)
+            if event.kind == "warning":
+                warnings.warn(event.text, stacklevel=2)
         if isinstance(event, Finished):
-            return event.result
+            return replace(event.result, notes=tuple(notes))
     raise AssertionError("a training run ends with its model")
 
 

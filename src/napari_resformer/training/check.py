@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from napari_resformer.events import Finished, Notice, Progress
+from napari_resformer.images.words import size_words
 from napari_resformer.model.card import Card
 from napari_resformer.samples.content import HASH_SIDE
 from napari_resformer.samples.learned import learned_among, near_duplicates
@@ -16,7 +17,7 @@ from napari_resformer.samples.words import alike_once, named
 from napari_resformer.training.loader import FEW_OF_A_CLASS
 from napari_resformer.training.plan import ALIKE, INSTANCES, TrainPlan, common_pixel_size, considered, make_plan
 from napari_resformer.training.settings import TrainSettings
-from napari_resformer.training.words import counted, percent
+from napari_resformer.training.words import counted, share
 
 FEW_IMAGES = 10
 FEW_VALIDATION = 5
@@ -155,7 +156,7 @@ def _masks(plan: TrainPlan) -> Iterator[str]:
         painted = sum((fact.mask_values or {}).get(value, 0) for fact in masked)
         name = plan.card.mask_classes[value - 1]
         said = name if name == f"class {value}" else f"{name} (label value {value})"
-        yield f"{said} covers {percent(painted / pixels)} of the annotated pixels and occurs in {counted(count, 'mask')}"
+        yield f"{said} covers {share(painted, pixels)} of the annotated pixels and occurs in {counted(count, 'mask')}"
 
 
 def _classes(plan: TrainPlan) -> Iterator[str]:
@@ -176,7 +177,7 @@ def _pixels(facts: Sequence[SampleFacts]) -> tuple[str, ...]:
     if not good:
         return ()
     small, large = (pick(good, key=lambda fact: fact.shape[0] * fact.shape[1]).shape for pick in (min, max))
-    shapes = f"{small[0]}x{small[1]}" + ("" if small == large else f" to {large[0]}x{large[1]}")
+    shapes = size_words(small) + ("" if small == large else f" to {size_words(large)}")
     kinds = sorted(
         {"RGB" if fact.colour else "grayscale" if fact.channels == 1 else f"{fact.channels} channels" for fact in good}
     )
@@ -188,8 +189,8 @@ def _pixels(facts: Sequence[SampleFacts]) -> tuple[str, ...]:
     elif any(sizes):
         size = "pixel sizes that differ, or are known for some images only"
     else:
-        size = "pixel size unknown"
-    return (f"{shapes} pixels, {types}, {' and '.join(kinds)}, {size}",)
+        size = "the files give no pixel size"
+    return (f"{shapes}, {types}, {' and '.join(kinds)}, {size}",)
 
 
 def _input(plan: TrainPlan) -> Iterator[str]:
@@ -298,7 +299,7 @@ def _sizes(plan: TrainPlan, start: Card | None) -> Iterator[str]:
     if small:
         yield (
             f"{counted(len(small), 'image')} (for instance {small[0]}) {'is' if len(small) == 1 else 'are'} less than half as "
-            f"large as the crop of {plan.settings.crop_size} pixels, so most of what the network sees is padding; choose a "
+            f"large as the crop of {size_words(plan.settings.crop_size)}, so most of what the network sees is padding; choose a "
             "smaller crop"
         )
 
@@ -321,7 +322,7 @@ def _leaks(plan: TrainPlan) -> Iterator[str]:
         yield (
             f"{counted(len(pairs), 'pair')} of near-duplicates are on both sides of the split, for instance {shown}, so the "
             "validation will look better than the model is; remove one of each pair, or give both the same group in labels.csv "
-            f"(the check compares {HASH_SIDE}x{HASH_SIDE} thumbnails and misses rotated or cropped copies)"
+            f"(the check compares thumbnails of {size_words(HASH_SIDE)} and misses rotated or cropped copies)"
         )
 
 

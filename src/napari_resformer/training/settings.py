@@ -128,7 +128,7 @@ class TrainSettings(BaseModel):
     """Strength of random changes of brightness, contrast and color; 0 turns them off."""
 
     stain_jitter: Fraction = 0.0
-    """Fraction of the RGB crops whose stains are separated and mixed anew. For stained tissue that varies between labs."""
+    """Fraction of the RGB crops whose stains are separated and mixed again. For stained tissue that varies between labs."""
 
     precision: Literal["auto"] | NumberFormat = "auto"
     """Number format of the network while training; auto takes bfloat16 where the hardware is fast at it."""
@@ -234,7 +234,7 @@ def describe_setting(name: str) -> SettingInfo:
         bounds.get("ge"),
         bounds.get("le"),
         _choices(field.annotation),
-        " ".join((field.description or "").split()),
+        " ".join((field.description or "").replace("``", "").split()),
     )
 
 

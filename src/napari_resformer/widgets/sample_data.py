@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 LayerData = tuple[NDArray[Any], dict[str, Any], str]
 
-_SIDE, _NUCLEI, _PIXEL = 512, 70, 0.325  # pixels, how many, micrometres: a 20x objective
+_SIDE, _NUCLEI = 512, 70  # pixels, how many
 _REACH = 32  # pixels; no nucleus is longer from its centre
 
 
@@ -22,6 +22,8 @@ def immunohistochemistry() -> list[LayerData]:
 
 def generated_nuclei(seed: int = 7) -> list[LayerData]:
     """Return a generated fluorescence image of nuclei: texture, blur, uneven light, shot and camera noise.
+
+    It has no pixel size, as the other sample has none: napari would show one of them several times as large as the other.
 
     Parameters
     ----------
@@ -45,12 +47,7 @@ def generated_nuclei(seed: int = 7) -> list[LayerData]:
     uneven = 1 - 0.18 * ((rows - 0.2) ** 2 + (columns + 0.1) ** 2)
     photons = generator.poisson(np.clip(blurred * uneven, 0, None) * 1100 + 45)
     counts = photons * 3.1 + 200 + generator.normal(0, 9, photons.shape)
-    attributes = {
-        "name": "generated nuclei",
-        "scale": (_PIXEL, _PIXEL),
-        "units": ("micrometer", "micrometer"),
-        "axis_labels": ("y", "x"),
-    }
+    attributes = {"name": "generated nuclei", "axis_labels": ("y", "x")}
     return [(np.clip(counts, 0, 65535).astype(np.uint16), attributes, "image")]
 
 

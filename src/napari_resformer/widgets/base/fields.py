@@ -29,13 +29,13 @@ def make_fields(layers: Any, models: Any, regions: Any, device: str) -> list[Any
         What is chosen at first.
     """
     fields = [
-        ComboBox(name="image", label="Image", choices=layers, nullable=False, tooltip="The image layer to look at"),
+        ComboBox(name="image", label="Image", choices=layers, nullable=False, tooltip="The image layer to segment and classify"),
         ComboBox(name="model", label="Model", choices=models, nullable=False),
         LineEdit(
             name="axes",
             label="Axes",
-            tooltip="One letter a dimension of the image: T time, Z depth, P any other loop, C channels, Y and X.\n"
-            "Read from the layer where it says enough. Empty: read from the layer again.",
+            tooltip="One letter per dimension: T time, Z depth, C channels, Y and X; P for any other, such as positions.\n"
+            "Taken from the layer where it says enough. Clear the field to take them from the layer again.",
         ),
         LineEdit(
             name="channels",
@@ -48,20 +48,20 @@ def make_fields(layers: Any, models: Any, regions: Any, device: str) -> list[Any
             label="Region",
             choices=regions,
             nullable=False,
-            tooltip="What to look at. A part has brightness statistics and scores of its own.",
+            tooltip="Which part of the layer to segment. Brightness and scores are then measured on that part alone.",
         ),
         LineEdit(
             name="zoom",
             label="Zoom",
-            tooltip="How many times as large the network is to see the image. 0.5 where objects are twice as large, in pixels,\n"
-            "as those that the model was trained on. Empty: by the pixel sizes, where image and model state them.",
+            tooltip="Scales the image for the network. Use 0.5 if your objects are twice as large, in pixels, as those that\n"
+            "the model was trained on. Leave it empty to go by the pixel sizes, if image and model state them.",
         ),
         ComboBox(
             name="device",
             label="Device",
             choices=list(DEVICES),
             value=device,
-            tooltip="Where the network runs. auto: the graphics card that PyTorch finds, else the CPU.",
+            tooltip="Where the network runs. auto uses a GPU if PyTorch finds one, and the CPU otherwise.",
         ),
         PushButton(name="run", text=RUN, tooltip="Segment and classify the image. Press again to cancel."),
     ]
@@ -102,8 +102,8 @@ def typed_zoom(text: str) -> float | None:
         return float(text.strip().rstrip("×x").replace(",", "."))
     except ValueError:
         raise ValueError(
-            f"zoom {text.strip()!r} is no number; give for instance 0.5 where objects are twice as large, in pixels, as those "
-            "that the model was trained on, or leave it empty"
+            f"zoom {text.strip()!r} is not a number; give, for instance, 0.5 if your objects are twice as large, in pixels, as "
+            "those that the model was trained on, or leave it empty"
         ) from None
 
 
@@ -122,7 +122,7 @@ def others_selected(selection: Any, field: ComboBox) -> tuple[str, ...]:
     others = [layer for layer in selection if layer in field.choices and layer is not field.value]
     if not others or field.value is None:
         return ()
-    return (f"{len(others) + 1} images are selected; only {field.value.name} is run",)
+    return (f"{len(others) + 1} images are selected; only {field.value.name} will be processed",)
 
 
 def guessed_axes(layer: Any, needed_channels: int) -> str:
@@ -139,13 +139,13 @@ def axes_hint(layer: Any, needed_channels: int = 0) -> str:
         return f"{guess}, from the layer"
     data = layer.data[0] if layer.multiscale else layer.data
     choices = axes_choices(tuple(data.shape), rgb=bool(layer.rgb))
-    return "for instance " + " or ".join(choices[:2]) if choices else "one letter a dimension"
+    return "for instance " + " or ".join(choices[:2]) if choices else "one letter per dimension"
 
 
 def model_tooltip(card: Card | None) -> str:
     """Return what a model looks for, in words."""
     if card is None:
-        return "What to look for"
+        return "The trained model to use"
     lines = [card.summary, f"Mask: {', '.join(card.mask_classes)}"]
     if card.image_classes:
         lines.append(f"Image classes: {', '.join(card.image_classes)}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QWidget
 
 _OURS = "napari-resformer"  # a property of the docks that hold widgets of this plugin
 
@@ -58,7 +61,7 @@ def share_tabs(widget: QWidget, title: str) -> None:
     widget : QWidget
         In a dock of a window, or elsewhere: then nothing is done.
     title : str
-        What the tab says; napari's own title, with the name of the plugin, would be cut.
+        What the title and the tab say; napari's own title, with the name of the plugin, would be cut.
     """
     dock = widget.parent()
     window = dock.parent() if isinstance(dock, QDockWidget) else None
@@ -66,6 +69,9 @@ def share_tabs(widget: QWidget, title: str) -> None:
         return
     dock.setProperty(_OURS, True)
     dock.setWindowTitle(title.replace("&", "&&"))
+    _shorten_title(dock, title)
+    for moved in (dock.topLevelChanged, dock.dockLocationChanged):  # napari makes the title anew then
+        moved.connect(lambda *_: QTimer.singleShot(0, partial(_shorten_title, dock, title)))
     area = window.dockWidgetArea(dock)
     for other in window.findChildren(QDockWidget):
         beside = other is not dock and other.property(_OURS) and not other.isFloating() and other.isVisible()
@@ -73,3 +79,12 @@ def share_tabs(widget: QWidget, title: str) -> None:
             window.tabifyDockWidget(other, dock)
             QTimer.singleShot(0, dock.raise_)
             return
+
+
+def _shorten_title(dock: QDockWidget, title: str) -> None:
+    """Leave the name of the plugin out of the words above a dock: in a narrow one both would be cut."""
+    with suppress(RuntimeError):  # the dock is gone
+        bar = dock.titleBarWidget()
+        for label in bar.findChildren(QLabel) if bar is not None else ():
+            if label.text().startswith(title):
+                label.setText(title)

@@ -139,5 +139,6 @@ def scrollable(widget: QWidget) -> QWidget:
 
 
 def _breakable(words: str) -> str:
-    """Let lines end inside of words that no narrow dock can hold, such as the names of files."""
+    """Let lines end inside of words that no narrow dock can hold, such as the names of files, and not inside of a size."""
+    words = re.sub(r"(?<=\d) (?=[×µ]|px\b|[MG]B\b|s\b)|(?<=×) (?=\d)", "\u00a0", words)
     return re.sub(rf"\S{{{_LONG_WORD},}}", lambda word: re.sub(r"(.{8}|[_/.,\-](?=\w))", rf"\1{_BREAK}", word[0]), words)

@@ -88,6 +88,15 @@ class Request:
         return store_path(self.source, self.folder, self.image.name, self.model, fingerprint(model, plan))
 
 
+def remove_stores(folders: tuple[str, ...]) -> Iterator[Finished[None]]:
+    """Remove the stores of results that newer ones have replaced; they would stay beside them as ``-2``, ``-3``, and so on."""
+    from napari_resformer.prediction.resume import remove_ended
+
+    for folder in folders:
+        remove_ended(Path(folder))
+    yield Finished(None)
+
+
 def warm_up(model: str, device: str) -> Iterator[Any]:
     """Predict an empty image, so that nobody waits for libraries, nor for the device, once Run is pressed.
 
@@ -112,8 +121,8 @@ def plan_job(request: Request) -> Iterator[Finished[tuple[str, ...]]]:
     if prod(plan.image.mask_shape) > LARGE_MASK:
         place = request.store(load_model(request.model), plan)
         assert place is not None
-        what = "goes on where an earlier run stopped, in" if place.exists() else "is written to"
-        lines.append(f"The mask is large: it {what} {place}, and can be seen while it grows")
+        what = "Run continues where an earlier run stopped, in" if place.exists() else "it is written to"
+        lines.append(f"The mask is large: {what} {place}, where you can watch it grow")
     yield Finished(tuple(lines))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_resformer.images.image import MIN_PLANE_SIDE, Image
+from napari_resformer.images.words import size_words
 
 WHOLE, PLANE, VISIBLE = "whole layer", "this plane only", "visible region only"
 
@@ -94,9 +95,7 @@ def take_region(choice: str, image: Image, layer: Any, point: Sequence[float], *
     if _all_of(image, seen):
         return Region(name, ranges)
     if not _enough(seen):
-        raise ValueError(
-            f"less than {MIN_PLANE_SIDE} rows or columns of the image are in sight; zoom out, or choose another region"
-        )
+        raise ValueError(f"less than {size_words(MIN_PLANE_SIDE)} of the image are in sight; zoom out, or choose another region")
     # The results of two places are not those of one.
     where = ", ".join(f"{axis} {part.start}–{part.stop - 1}" for axis, part in seen.items())
     return Region(f"{name}, visible {where}".removeprefix(", "), ranges | seen)

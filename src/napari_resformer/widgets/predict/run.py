@@ -7,10 +7,13 @@ from typing import Any
 
 from qtpy.QtCore import QObject, QTimer
 
+from napari_resformer.engine.job import Engine, Job
+from napari_resformer.widgets.base.job import DockJob
 from napari_resformer.widgets.predict.edit_tracker import EditTracker
+from napari_resformer.widgets.predict.jobs import remove_stores
 from napari_resformer.widgets.results.contents import Asked, Earlier, Growing, LabelsData
 from napari_resformer.widgets.results.placement import Frame, frame_of
-from napari_resformer.widgets.results.result_layer import earlier_results, show_growing, show_result
+from napari_resformer.widgets.results.result_layer import earlier_results, not_shown, show_growing, show_result, stores
 
 _REFRESH = 1500  # milliseconds between two looks at a mask that grows
 
@@ -26,6 +29,8 @@ class ResultRun(QObject):
         What is predicted.
     asked : Asked
         What the result answers to.
+    engine : Engine
+        Where stores are removed that nothing shows any more.
     parent : QObject
         Lives no longer than that.
 
@@ -37,9 +42,9 @@ class ResultRun(QObject):
         Whether the image got other data since the run began.
     """
 
-    def __init__(self, viewer: Any, image: Any, asked: Asked, parent: QObject) -> None:
+    def __init__(self, viewer: Any, image: Any, asked: Asked, engine: Engine, parent: QObject) -> None:
         super().__init__(parent)
-        self._viewer = viewer
+        self._viewer, self._engine, self._dock = viewer, engine, parent
         self.image = image
         self.changed = False
         self._earlier = earlier_results(viewer.layers, image, asked)
@@ -74,7 +79,11 @@ class ResultRun(QObject):
     def show(self, labels: LabelsData) -> Any:
         """Show the result; return its layer."""
         earlier = [one for one in self._earlier if one.layer_id not in self._edits.painted]
-        return show_result(self._viewer, self.image, labels, earlier, self._place)
+        before = stores(self._viewer.layers)
+        layer = show_result(self._viewer, self.image, labels, earlier, self._place)
+        if replaced := not_shown(before, self._viewer.layers):
+            DockJob(self._engine, Job.of(remove_stores, replaced), self._dock)
+        return layer
 
     @property
     def _place(self) -> Frame | None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _PLAN_DELAY = 250  # milliseconds without a change before the plan is made anew
 _PLANNED_BY = ("data", "axis_labels", "scale", "units")  # events of a layer that change its plan
-_NO_IMAGE = "Open an image, or take one from File > Open Sample > ResFormer."
+_NO_IMAGE = "Open an image, or try one from File > Open Sample > ResFormer."
 
 
 class SegmentClassify(JobDock):
@@ -115,7 +115,7 @@ class SegmentClassify(JobDock):
 
     # ----------------------------------------------------------------------------------------------------------- life
     def _follow(self) -> None:
-        self.reset_choices()
+        self._renamed()  # while the dock was closed
         self._image_changed()
         self._model_changed()
         self._active_changed()
@@ -230,6 +230,8 @@ class SegmentClassify(JobDock):
 
     def _image_changed(self, *_: Any) -> None:
         layer = self.image.value
+        if layer is not None and layer is not self._watched:
+            self._show_scores(latest_result(self._viewer.layers, layer))
         self._watch(layer)
         self._show_axes()
         with self.zoom.changed.blocked(), self.channels.changed.blocked():
@@ -285,8 +287,7 @@ class SegmentClassify(JobDock):
     def _removed(self, event: Any) -> None:
         self._typed.forget(event.value)
         if event.value is self._shown:
-            self._shown = None
-            self._scores.clear()
+            self._show_scores(None)
         self.reset_choices()
         if self._running is not None and event.value is self._running.image and self._job is not None:
             self._job.discard()
@@ -342,7 +343,7 @@ class SegmentClassify(JobDock):
             return
         layer = self.image.value
         self._end_run()
-        self._running = ResultRun(self._viewer, layer, request.asked, self.native)
+        self._running = ResultRun(self._viewer, layer, request.asked, self._engine, self.native)
         self._start(Job.of(predict_job, request, self._running.replaceable), f"{request.model}: {layer.name}")
 
     def _on_event(self, event: Any) -> None:
@@ -362,7 +363,7 @@ class SegmentClassify(JobDock):
             self._say_error(error)
             return
         if begun.resumed:
-            self._say("Going on where the last run stopped.")
+            self._say("Continuing where the last run stopped.")
 
     def _show_answer(self, answer: Failed | Finished[Any] | None, *, cancelled: bool) -> None:
         if isinstance(answer, Finished):
@@ -374,9 +375,8 @@ class SegmentClassify(JobDock):
             self._say(answer.fault.text, warning=True)
         elif cancelled and answer is None:
             kept = self._running is not None and self._running.kept
-            self._say(
-                "Cancelled. What is done stays in its layer; Run goes on there." if kept else "Cancelled; nothing was changed."
-            )
+            stays = "Cancelled. The finished part stays in its layer; Run continues from there."
+            self._say(stays if kept else "Cancelled; nothing was changed.")
 
     def _finish(self) -> None:
         self._end_run()
@@ -391,7 +391,7 @@ class SegmentClassify(JobDock):
         assert self._running is not None
         self._shown = self._running.show(labels)
         self._show_plane()
-        stale = " The image has changed since: this is the result of what it showed before." if self._running.changed else ""
+        stale = " The image has changed since: this result belongs to what it showed before." if self._running.changed else ""
         self._say(labels.summary + stale)
 
     def _show_plane(self, *_: Any) -> None:

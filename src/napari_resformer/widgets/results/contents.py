@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_resformer.images.image import Image
+from napari_resformer.images.words import share
 from napari_resformer.widgets.results.placement import Placement
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def labels_data(result: PredictResult, image: Image, asked: Asked, earlier: Sequ
     levels = tuple(result.levels) if store else (np.ascontiguousarray(result.mask),)
     features = _features(result)
     names = zip(features["mask class"], features["pixels"], strict=True)
-    covered = [f"{name} covers {count / sum(result.pixels):.1%}" for name, count in names]
+    covered = [f"{name} covers {share(count, sum(result.pixels))}" for name, count in names]
     found = f"{', '.join(covered)}." if covered else "Nothing was found."
     where = f" The mask is stored in {store}." if store else ""
     placement = Placement.of(image)

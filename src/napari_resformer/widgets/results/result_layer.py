@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 METADATA_KEY = "napari_resformer"
+ROWS = "row"
+"""What numbers the rows of the features; napari's table calls it ``Index``, beside ``index``, which holds the label value."""
 
 
 def earlier_results(layers: Iterable[Any], image_layer: Any, asked: Asked) -> list[Earlier]:
@@ -29,6 +31,17 @@ def earlier_results(layers: Iterable[Any], image_layer: Any, asked: Asked) -> li
             untouched = checksum(data) == then if isinstance(data, np.ndarray) else None
             found.append(Earlier(str(layer.unique_id), data, then, untouched))
     return found
+
+
+def stores(layers: Iterable[Any]) -> dict[str, tuple[Any, ...]]:
+    """Return the stores that results are shown from, with the arrays that their layers hold."""
+    return {str(store): _arrays(layer) for layer in layers if (store := _told(layer).get("store"))}
+
+
+def not_shown(before: dict[str, tuple[Any, ...]], layers: Iterable[Any]) -> tuple[str, ...]:
+    """Return which stores no layer shows any more; a layer that was made from a result shows its arrays, too."""
+    shown = {id(array) for layer in layers for array in _arrays(layer)}
+    return tuple(store for store, arrays in before.items() if not shown & set(map(id, arrays)))
 
 
 def latest_result(layers: Iterable[Any], image_layer: Any) -> Any | None:
@@ -51,6 +64,11 @@ def follow_names(layers: Iterable[Any]) -> None:
         layer.metadata = {**layer.metadata, METADATA_KEY: told}
         if layer.name.partition(" [")[0] == before:
             layer.name = _name(told)
+
+
+def _arrays(layer: Any) -> tuple[Any, ...]:
+    data = layer.data
+    return tuple(data) if getattr(layer, "multiscale", False) else (data,)
 
 
 def _data_of(layer: Any) -> Any:
@@ -169,7 +187,10 @@ def _selected(viewer: Any, layer: Any, features: Any) -> Any:
     """
     layer.features = {}
     viewer.layers.selection.active = layer
-    layer.features = features
+    with layer.events.features.blocker():  # its table copies the features at once
+        layer.features = features
+    layer.features.index.name = ROWS
+    layer.events.features()
     return layer
 
 

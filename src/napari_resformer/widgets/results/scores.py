@@ -10,6 +10,7 @@ from qtpy.QtCore import QEvent, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QHelpEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QToolTip, QVBoxLayout, QWidget
 
+from napari_resformer.images.words import percent
 from napari_resformer.widgets.base.text import Paragraph
 from napari_resformer.widgets.base.themed import Accented
 from napari_resformer.widgets.results.result_layer import stored_result
@@ -165,12 +166,3 @@ def plane_index(layer: Any, point: Sequence[float]) -> tuple[int, ...]:
 def readable(name: str) -> str:
     """Return a class name for the eye: labels.csv files often have underscores for blanks."""
     return name.replace("_", " ")
-
-
-def percent(score: float) -> str:
-    """Return a score in words; rounding makes none of them certain."""
-    if score >= 0.9995:
-        return ">99.9%"
-    if score < 0.0005:
-        return "<0.1%"
-    return f"{score:.1%}"

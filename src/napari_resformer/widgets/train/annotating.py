@@ -125,7 +125,7 @@ class Annotating(QObject):
             return
         shown, layer, field = self.shown_plane(), self._active_image(), self._field
         if layer is None:
-            field.show_nothing("Select an image layer to give it a class.")
+            field.show_nothing("Select an image to set its class.")
             field.ask_axes("", "", visible=False)
         elif shown is None:
             field.show_nothing(f"{layer.name}: which axes does it have?")

@@ -43,12 +43,13 @@ class ClassField(QWidget):
         self.box.setMinimumContentsLength(6)
         self.box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.box.setToolTip(
-            "Choose a class or type a new one, then press Enter. Empty: no class.\nIt is kept with the image layer."
+            "Choose a class or type a new one, then press Enter. Leave it empty for no class.\n"
+            "The class is kept with the image layer."
         )
         self.all_planes = QPushButton("All planes")
         self.all_planes.setToolTip("Give this class to all planes of the stack")
         self.axes = QLineEdit()
-        self.axes.setToolTip("One letter a dimension: T time, Z depth, P any other loop, C channels, Y and X")
+        self.axes.setToolTip("One letter per dimension: T time, Z depth, C channels, Y and X; P for any other, such as positions")
         edit = self.box.lineEdit()
         if edit is not None:
             edit.setPlaceholderText("choose or type a class")

@@ -72,7 +72,7 @@ def make_fields(models: Any) -> list[Any]:
         CheckBox(name="replace", text="Replace the model of this name", value=False, visible=False),
     ]
     narrow(fields)
-    fields[3].native.setPlaceholderText("for instance cytoplasm, nucleus")
+    fields[3].native.setPlaceholderText("cytoplasm, nucleus")
     return fields
 
 
@@ -86,7 +86,7 @@ def make_options(device: str) -> Container[Any]:
                 label="Labels are",
                 choices=[CLASS_LABELS, INSTANCE_LABELS],
                 tooltip="mask classes: each label value is a class.\n"
-                "instance labels: each object has its own value, and all objects are of one class.",
+                "instance labels: each object has its own value, and all objects belong to one class.",
             ),
             setting_field("preset", "preset", "Network"),
             setting_field("mode", "mode", "Input", choices=[AUTOMATIC, *describe_setting("mode").choices], value=AUTOMATIC),
@@ -95,7 +95,7 @@ def make_options(device: str) -> Container[Any]:
             setting_field("freeze_encoder", "freeze_encoder", "Freeze the encoder"),
             ComboBox(
                 name="device", label="Device", choices=list(DEVICES), value=device,
-                tooltip="Where the network runs. auto: the graphics card that PyTorch finds, else the CPU.",
+                tooltip="Where the network runs. auto uses a GPU if PyTorch finds one, and the CPU otherwise.",
             ),
         ],
     )  # fmt: skip

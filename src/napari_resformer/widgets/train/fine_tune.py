@@ -14,7 +14,7 @@ from superqt import QCollapsible
 
 from napari_resformer.engine.faults import Failed, describe
 from napari_resformer.engine.job import Job
-from napari_resformer.events import EpochDone, Finished, Progress, StepDone, TrainingStarted
+from napari_resformer.events import EpochDone, Finished, Notice, Progress, StepDone, TrainingStarted
 from napari_resformer.model.library import ModelEntry, list_models
 from napari_resformer.training import session
 from napari_resformer.training.history import EpochPoint
@@ -321,6 +321,8 @@ class FineTune(JobDock):
             self._panel.add_epoch(event)
         elif isinstance(event, TrainingStarted):
             self._panel.begin(self._running[0], [EpochPoint.of(row) for row in event.history])
+        elif isinstance(event, Notice):
+            self._panel.add_notice(event)
         elif isinstance(event, Preview):
             self._panel.notes.say(self._preview.show(event))
         elif isinstance(event, NoPreview):

@@ -16,6 +16,7 @@ from napari.layers import Labels as LabelsLayer
 
 from napari_resformer.images.image import Image
 from napari_resformer.images.lazy import LargestAlong
+from napari_resformer.images.words import stack_words
 from napari_resformer.samples.pairs import LayerPair, pair_faults
 from napari_resformer.widgets.results.result_layer import stored_result
 from napari_resformer.widgets.train.annotation import fitting_classes, full_data, layer_image, typed_axes
@@ -74,8 +75,8 @@ def row_state(row: PairRow) -> RowState:
     trouble = ""
     if row.labels is not None and not labels_fit(image, row.labels):
         trouble = (
-            f"{row.labels.name} has the shape {_shape(full_data(row.labels).shape)}, {row.image.name} needs "
-            f"{_shape(image.mask_shape)}: choose other labels, or none"
+            f"{row.labels.name} is {stack_words(full_data(row.labels).shape, image.mask_axes)}, {row.image.name} needs "
+            f"{stack_words(image.mask_shape, image.mask_axes)}: choose other labels, or none"
         )
     elif row.labels is not None:
         trouble = place_fault(row.image, image, row.labels)
@@ -230,7 +231,3 @@ def resemblance(image: str, labels: str) -> int:
 def _words(name: str) -> tuple[str, ...]:
     words = re.findall(r"[^\W\d_]+|\d+", name.casefold())
     return tuple(word for word in words if word not in _FILLER)
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape))

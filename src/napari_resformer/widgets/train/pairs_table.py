@@ -30,9 +30,9 @@ NO_LABELS = "none"
 
 _HEADINGS = ("Image", "Labels", "Class")
 _EXPLAINED = (
-    "Ticked images are learned from.",
-    "The Labels layer with the masks of the image; none: only the image's class is learned.",
-    "The class of the whole image; of a stack, how many of its planes have one.",
+    "Tick the images to train on.",
+    "The Labels layer that holds the image's mask. With none, only the class is learned.",
+    "The class of the whole image. For a stack: how many of its planes have a class.",
 )
 _FEWEST_ROWS, _MOST_ROWS = 3, 6
 _NARROWEST, _WIDEST = 60, {IMAGE: 200, LABELS: 84, CLASS: 115}  # pixels of a column
@@ -380,7 +380,7 @@ def _short_name(pair: PairRow) -> str:
 
 def _tooltip(row: PairRow, state: RowState, column: int) -> str:
     if column == CLASS and state.planes > 1:
-        what = f"{state.classified} of {state.planes} planes have a class; move the slider and use the field below"
+        what = f"{state.classified} of {state.planes} planes have a class. Move the slider, then use the field below the table"
     else:
         name = row.image if column == IMAGE else row.labels
         what = "" if name is None or column == CLASS else str(name.name)

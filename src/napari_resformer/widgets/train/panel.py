@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from qtpy.QtWidgets import QWidget
 
-from napari_resformer.events import EpochDone
+from napari_resformer.events import EpochDone, Notice
 from napari_resformer.training.history import EpochPoint, history_row
 from napari_resformer.training.session import SessionCheck, Trained
-from napari_resformer.training.words import counted
+from napari_resformer.training.words import counted, share
 from napari_resformer.widgets.base.text import Lines, Message, Paragraph, ScrollingWords
 from napari_resformer.widgets.train.curves import Curves
 from napari_resformer.widgets.train.summary import Summary
@@ -44,8 +44,16 @@ class TrainingPanel(ScrollingWords):
         lines = list(check.facts)
         if done := check.resumable:
             lines.insert(0, f"An unfinished training of this name has finished {counted(done, 'epoch')}; Resume continues it")
-        self.facts.say([_sentence(line) for line in lines], "Training data" if lines else "")
-        self.warnings.say([_sentence(line) for line in check.warnings], "Warnings" if check.warnings else "")
+        self._say(lines, check.warnings)
+
+    def add_notice(self, notice: Notice) -> None:
+        """Tell one more thing that a run has found: it may have begun before the check was done."""
+        facts, warnings = self.facts.words, self.warnings.words
+        self._say(*((facts, (*warnings, notice.text)) if notice.kind == "warning" else ((*facts, notice.text), warnings)))
+
+    def _say(self, facts: Sequence[str], warnings: Sequence[str]) -> None:
+        self.facts.say([_sentence(line) for line in facts], "Training data" if facts else "")
+        self.warnings.say([_sentence(line) for line in warnings], "Warnings" if warnings else "")
 
     def show_words(self, lines: Sequence[str]) -> None:
         """Tell something else in the place of the check."""
@@ -94,7 +102,7 @@ def figures(trained: Trained) -> list[str]:
             lines.append(f"Dice: {', '.join(dice)}.")
         if report.image_class is not None:
             found = report.image_class
-            lines.append(f"Balanced accuracy: {found.balanced_accuracy:.1%}; accuracy: {found.accuracy:.1%}.")
+            lines.append(f"Balanced accuracy: {share(found.balanced_accuracy)}; accuracy: {share(found.accuracy)}.")
     return lines
 
 

@@ -12,7 +12,7 @@ from napari_resformer.widgets.train.annotation import fitting_classes
 from napari_resformer.widgets.train.fields import AUTOMATIC, INSTANCE_LABELS, SCRATCH, name_trouble
 from napari_resformer.widgets.train.pairs import PairRow, RowState, mask_data
 
-NO_PAIRS = "Open images, and paint a Labels layer for each or give them a class; the table above lists them."
+NO_PAIRS = "Open images, then paint a Labels layer for each or give it a class. The table above lists them."
 
 
 def make_request(form: Any, *, start_over: bool = False) -> TrainRequest:

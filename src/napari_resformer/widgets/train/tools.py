@@ -24,11 +24,11 @@ class AnnotationTools(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._labels = QPushButton("New labels")
-        self._labels.setToolTip("Add an empty Labels layer for this image and take up the brush")
+        self._labels.setToolTip("Add an empty Labels layer for this image and select the brush")
         self._all = QPushButton("Show all")
         self._all.setToolTip("Show the other images again")
         self._save = QPushButton("Save …")
-        self._save.setToolTip("Save images, masks and classes as a data folder, to train on again")
+        self._save.setToolTip("Save images, masks and classes as a data folder that you can train on again")
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         for button, signal in ((self._labels, self.new_labels), (self._all, self.show_all), (self._save, self.save)):
