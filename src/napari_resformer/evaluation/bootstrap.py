@@ -49,18 +49,13 @@ def group_intervals(
         ``level``, ``resamples``, ``groups``, and under ``mask``, ``mask_mean`` and ``class`` the keys of the report with
         [low, high] for each figure. Without at least two groups there is no interval.
     """
-    members: dict[str, list[int]] = defaultdict(list)
-    for place, group in enumerate(groups):
-        members[group].append(place)
-    names = sorted(members)
+    names = set(groups)
     intervals: dict[str, Any] = {"level": LEVEL, "resamples": resamples, "groups": len(names)}
     if len(names) < 2:
         return intervals
-    generator = np.random.default_rng(_SEED)
     drawn: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for _ in range(resamples):
-        chosen = [place for number in generator.integers(len(names), size=len(names)) for place in members[names[number]]]
-        for key, value in _figures(make_report([tallies[place] for place in chosen], mask_classes, image_classes)):
+    for chosen in resampled(groups, resamples):
+        for key, value in figures_of(make_report([tallies[place] for place in chosen], mask_classes, image_classes)):
             drawn[key].append(value)
     tails = 50 * (1 - LEVEL), 50 * (1 + LEVEL)
     for key, values in drawn.items():
@@ -71,7 +66,29 @@ def group_intervals(
     return intervals
 
 
-def _figures(report: Report) -> Iterator[tuple[tuple[str, ...], float]]:
+def resampled(groups: Sequence[str], resamples: int = RESAMPLES) -> Iterator[list[int]]:
+    """Yield which images make up each bootstrap sample, as places in ``groups``; always the same for the same groups.
+
+    Whole groups are drawn with replacement, as many as there are. Figures of two models on the same images are compared by
+    their difference in each sample.
+
+    Parameters
+    ----------
+    groups : sequence of str
+        Group of each image.
+    resamples : int
+        How often to draw.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for place, group in enumerate(groups):
+        members[group].append(place)
+    names = sorted(members)
+    generator = np.random.default_rng(_SEED)
+    for _ in range(resamples):
+        yield [place for number in generator.integers(len(names), size=len(names)) for place in members[names[number]]]
+
+
+def figures_of(report: Report) -> Iterator[tuple[tuple[str, ...], float]]:
     """Yield the place and the value of each figure that is known."""
     scores = {("mask", name): score for name, score in report.mask.items()} | {("mask_mean",): report.mask_mean}
     for place, score in scores.items():

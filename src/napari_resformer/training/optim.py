@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -110,13 +110,14 @@ def make_optimizer(network: nn.Module, settings: TrainSettings, device: torch.de
     Parameters
     ----------
     network : Module
-        What is trained.
+        What is trained; its ``trunk_parameters()``, where it has them, are the pretrained ones.
     settings : TrainSettings
         Learning rate and weight decay.
     device : torch.device
         Where it will be trained; it may still be elsewhere.
     """
-    trunk = {id(parameter) for parameter in network.trunk_parameters()} if isinstance(network, ResFormer) else set[int]()
+    pretrained_ones: Callable[[], Iterable[nn.Parameter]] = getattr(network, "trunk_parameters", tuple)
+    trunk = {id(parameter) for parameter in pretrained_ones()}
     groups: list[dict[str, Any]] = []
     for lr, pretrained in ((settings.lr, False), (settings.lr * settings.trunk_lr_factor, True)):
         mine = [
