@@ -38,6 +38,7 @@ import napari_resformer as nr
 from napari_resformer.model.card import Card
 from napari_resformer.model.file import Model
 from napari_resformer.network import ResFormer, ResFormerConfig
+from napari_resformer.network.inference import folded
 from napari_resformer.preprocessing.channels import COLOUR
 from napari_resformer.training.loader import Batch
 from napari_resformer.training.losses import MultiTaskLoss
@@ -127,7 +128,7 @@ def latency_calls(networks: Mapping[str, nn.Module], side: int) -> dict[str, Cal
     calls: dict[str, Callable[[], object]] = {}
     for name, network in networks.items():
         calls[name] = _call(prepared(network).network, x)
-        if name in {"pretrained", "tiny"} and (session := onnx_session(network, x)):
+        if isinstance(network, ResFormer) and name in {"pretrained", "tiny"} and (session := onnx_session(network, x)):
             calls[f"{name} (ONNX)"] = session
     return calls
 
@@ -155,7 +156,7 @@ class _BothAnswers(nn.Module):
 _told: set[str] = set()
 
 
-def onnx_session(network: nn.Module, x: Tensor) -> Callable[[], object] | None:
+def onnx_session(network: ResFormer, x: Tensor) -> Callable[[], object] | None:
     """Export a network at a fixed size; return a call of ONNX Runtime on it, None where that is not installed."""
     if missing := [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]:
         if "onnx" not in _told:
@@ -169,7 +170,7 @@ def onnx_session(network: nn.Module, x: Tensor) -> Callable[[], object] | None:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's, on constants that it folds
         path = Path(folder) / "network.onnx"
-        module = _BothAnswers(network).eval()
+        module = _BothAnswers(folded(network))
         torch.onnx.export(module, (x,), str(path), input_names=["x"], opset_version=17, dynamo=False)
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     given = {"x": x.contiguous().numpy()}

@@ -119,7 +119,7 @@ class PreparedPeer:
 
     def __init__(self, network: nn.Module, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self.network = ready(network).to(self.device)
+        self.network = ready(network, self.device)
 
     def send(
         self, pixels: Tensor, owned: Tensor, origin: tuple[int, int] = (0, 0), crop: tuple[int, int] | None = None

@@ -33,6 +33,8 @@ class Row:
         Which answers are learned and measured.
     kind : str
         ``network``, or a floor that learns no network.
+    needs : str
+        A package beside those of this one, without which the row is left out.
     """
 
     words: str
@@ -42,6 +44,7 @@ class Row:
     mask: bool = True
     image_class: bool = True
     kind: Kind = "network"
+    needs: str = ""
 
     def network(self, config: ResFormerConfig, seed: int) -> nn.Module:
         """Return the network before its training, as the trainer makes it: same seed, pretrained trunk where there is one.
@@ -86,7 +89,7 @@ ROWS: dict[str, Row] = {
     "tiny-no-multi-scale": Row("`tiny` without multi-scale head", preset="tiny", changes={"multi_scale_head": False}),
     "tiny-no-dfe": Row("`tiny` without DFE", preset="tiny", changes={"dfe": False}),
     "basic-unet": Row("MONAI BasicUNet, last-level head", make=BasicUNetWithHead),
-    "swin-unetr": Row("MONAI SwinUNETR, last-level head", make=SwinUNETRWithHead),
+    "swin-unetr": Row("MONAI SwinUNETR, last-level head", make=SwinUNETRWithHead, needs="einops"),
     "color": Row("floor: colors alone, logistic regression", mask=False, kind="color"),
     "all-foreground": Row("floor: all is foreground", image_class=False, kind="all-foreground"),
 }

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -50,6 +51,9 @@ def main() -> None:
     rows, sets = options.rows.split(","), options.sets.split(",")
     if unknown := [name for name in rows if name not in ROWS] + [name for name in sets if name not in BUDGETS]:
         parser.error(f"unknown: {', '.join(unknown)}; sets are {', '.join(BUDGETS)}, rows are {', '.join(ROWS)}")
+    for name in [name for name in rows if ROWS[name].needs and find_spec(ROWS[name].needs) is None]:
+        print(f"{name} is left out: {ROWS[name].needs} is not installed")
+        rows.remove(name)
     seeds = [int(seed) for seed in options.seeds.split(",")] if options.seeds else None
     for name in sets:
         budget = BUDGETS[name] if options.epochs is None else replace(BUDGETS[name], epochs=options.epochs)

@@ -211,5 +211,11 @@ class DilatedFeatureEnhancement(nn.Module):
         first, *dilated = self.branches
         plain = first(x)
         read = plain if self.separable else x
-        enhanced = self.project(torch.cat([plain, *(branch(read) for branch in dilated)], dim=1)) + self.shortcut(x)
-        return self.gate(enhanced if self.zero_start else functional.relu(enhanced))
+        enhanced = self.project(torch.cat([plain, *(branch(read) for branch in dilated)], dim=1))
+        if torch.is_grad_enabled():
+            enhanced = enhanced + self.shortcut(x)
+            enhanced = enhanced if self.zero_start else functional.relu(enhanced)
+            return enhanced * self.gate(enhanced)
+        enhanced.add_(self.shortcut(x))  # the map is large: no memory is taken for another
+        enhanced = enhanced if self.zero_start else enhanced.relu_()
+        return enhanced.mul_(self.gate(enhanced))

@@ -94,6 +94,17 @@ class PaddedConv(nn.Conv2d):
             x, functional.pad(self.weight, (1, 0, 1, 0)), self.bias, self.stride, self.before + 1, self.dilation, self.groups
         )
 
+    def settled(self) -> nn.Conv2d:
+        """Return a plain convolution that does the same, with the zeros as a part of its kernel."""
+        extra = int(self.uneven)
+        side = self.kernel_size[0] + extra
+        plain = nn.Conv2d(
+            self.in_channels, self.out_channels, side, stride=self.stride, padding=self.before + extra, groups=self.groups,
+            bias=False,
+        )  # fmt: skip
+        plain.weight = nn.Parameter(functional.pad(self.weight.detach(), (extra, 0, extra, 0)), requires_grad=False)
+        return plain.train(self.training)
+
 
 class MobileConvNorm(NormedConv):
     """The same as in EfficientNet-Lite: its padding, its constants of batch norm, and ReLU6."""
@@ -143,10 +154,7 @@ class ChannelGate(nn.Module):
 
 
 class SpatialGate(nn.Module):
-    """Weigh the cells of a map by a 7x7 convolution over its channel mean and maximum.
-
-    The weights lie between 0 and ``most``.
-    """
+    """Weights between 0 and ``most`` for the cells of a map, by a 7x7 convolution over its channel mean and maximum."""
 
     def __init__(self, kernel: int = 7, *, most: float = 1.0) -> None:
         super().__init__()
@@ -154,8 +162,45 @@ class SpatialGate(nn.Module):
         self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the weights (B, 1, H, W)."""
         summary = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)  # (B, 2, H, W)
-        return x * (self.most * torch.sigmoid(self.conv(summary)))
+        return self.most * torch.sigmoid(self.conv(summary))
+
+
+class RectifiedSum(nn.Module):
+    """What ``(relu(norm(x)) * share).sum((2, 3))`` gives with a batch norm in eval mode, in half of the passes over the map.
+
+    With the norm as ``a * x + b``, the sum is that of ``x`` bounded at ``-b / a``, times ``a``, plus ``b`` for each cell.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        assert norm.running_var is not None
+        assert norm.running_mean is not None
+        scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
+        # A channel without a slope is the same in each cell; a slope too small to matter keeps the bound finite.
+        scale = torch.where(scale.abs() < 1e-12, torch.full_like(scale, 1e-12), scale)
+        shift = norm.bias.detach() - norm.running_mean * scale
+        bound = (-shift / scale)[:, None, None]
+        rises, endless = (scale > 0)[:, None, None], torch.full_like(bound, torch.inf)
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
+        self.register_buffer("least", torch.where(rises, bound, -endless))
+        self.register_buffer("most", torch.where(rises, endless, bound))
+
+    def forward(self, x: Tensor, share: Tensor) -> Tensor:
+        """Return the sums (B, C).
+
+        Parameters
+        ----------
+        x : Tensor
+            (B, C, H, W).
+        share : Tensor
+            (B, 1, H, W), how much each cell counts.
+        """
+        bounded = torch.clamp(x, self.least, self.most).permute(0, 2, 3, 1).flatten(1, 2)  # (B, cells, C), without a copy
+        sums = torch.bmm(share.flatten(2), bounded)[:, 0]
+        return sums * self.scale + share.sum((2, 3)) * self.shift
 
 
 class WindowAttention(nn.Module):
@@ -181,9 +226,17 @@ class WindowAttention(nn.Module):
         relative = position[:, :, None] - position[:, None, :] + window - 1  # (2, T, T), T = window ** 2
         index = relative[0] * (2 * window - 1) + relative[1]
         self.register_buffer("position_index", index.flatten(), persistent=False)
+        self._settled: Tensor | None
+        self.register_buffer("_settled", None, persistent=False)
+
+    def settle(self) -> None:
+        """Lay the position bias out once, for a network that does not learn any more."""
+        self._settled = self._bias(self.position_bias.dtype).detach()
 
     def _bias(self, dtype: torch.dtype) -> Tensor:
         """Return the relative position bias, (1, heads, T, T)."""
+        if self._settled is not None:
+            return self._settled.to(dtype)
         tokens = self.window**2
         bias = self.position_bias[self.position_index].view(tokens, tokens, self.heads)  # type: ignore[index]
         return bias.permute(2, 0, 1).unsqueeze(0).to(dtype).contiguous()

@@ -12,7 +12,7 @@ from torch.nn import functional
 from napari_resformer.images.words import size_words
 from napari_resformer.network.blocks import DilatedFeatureEnhancement, ResFormerBlock
 from napari_resformer.network.config import MIN_SIDE, ResFormerConfig
-from napari_resformer.network.layers import ConvNorm, MobileConvNorm, WindowAttention, norm_layer
+from napari_resformer.network.layers import ConvNorm, MobileConvNorm, RectifiedSum, WindowAttention, norm_layer
 
 
 class ResFormerOutput(NamedTuple):
@@ -141,8 +141,11 @@ class ClassHead(nn.Module):
         sums, cells = [], []
         for level, norm in zip(self.read_levels, self.norms, strict=True):
             share = shares[level + 1]
-            features = functional.relu(norm(maps[level]))
-            sums.append((features * share).sum((2, 3), dtype=torch.float32))
+            if isinstance(norm, RectifiedSum):
+                sums.append(norm(maps[level], share))
+            else:
+                features = functional.relu(norm(maps[level]))
+                sums.append((features * share).sum((2, 3), dtype=torch.float32))
             cells.append(share.sum((2, 3), dtype=torch.float32).expand_as(sums[-1]))
         return torch.cat(sums, dim=1), torch.cat(cells, dim=1)
 
