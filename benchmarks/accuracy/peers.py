@@ -175,8 +175,9 @@ class ClassOnly(nn.Module):
 def ready(module: nn.Module, device: torch.device | str = "cpu") -> nn.Module:
     """Return a copy for inference, prepared as ours is: eval, batch norms folded, channels last, the same kernels on the CPU."""
     copied = copy.deepcopy(module).eval().requires_grad_(False)
-    for block in [part for part in copied.modules() if isinstance(part, NormedConv) and isinstance(part[0], PaddedConv)]:
-        block[0] = block[0].settled()  # type: ignore[operator]
+    for normed in [part for part in copied.modules() if isinstance(part, NormedConv)]:
+        if isinstance(normed[0], PaddedConv):
+            normed[0] = normed[0].settled()
     for block in [part for part in copied.modules() if isinstance(part, nn.Sequential)]:
         for place in reversed(range(len(block) - 1)):
             conv, norm = block[place], block[place + 1]

@@ -10,6 +10,8 @@ from torch import nn
 
 from napari_resformer.network import ResFormer, ResFormerConfig, for_inference
 from napari_resformer.network.config import PRESETS
+from napari_resformer.network.inference import folded
+from napari_resformer.network.layers import PaddedConv
 
 SIZES = [(32, 32), (33, 47), (130, 65)]
 
@@ -232,3 +234,29 @@ def alive(network: ResFormer) -> ResFormer:
 
 def count(network: ResFormer) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("slope", [1.0, 0.0, -1.0])
+def test_the_class_head_sums_the_same_whichever_way_its_norms_point(slope: float) -> None:
+    """In inference the norms are folded into the sums; slopes may be negative or nothing, and cells may count in part."""
+    torch.manual_seed(0)
+    network = alive(ResFormer(ResFormerConfig.preset("tiny", image_classes=2)))
+    with torch.no_grad():
+        for norm in network.head.norms:
+            norm.weight.mul_(slope)
+            norm.bias.add_(torch.randn_like(norm.bias))
+    x, owned = torch.randn(2, 3, 70, 64), (torch.rand(2, 1, 70, 64) > 0.4).float()
+    with torch.inference_mode():
+        before, after = network.forward_tile(x, owned), for_inference(network).forward_tile(x, owned)
+    torch.testing.assert_close(after.feature_sum / after.cells, before.feature_sum / before.cells, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(after.cells, before.cells)
+
+
+def test_folding_leaves_plain_layers_that_pad_evenly() -> None:
+    """What exporters read: each convolution with its own kernel and padding, and the answers as before."""
+    network = alive(ResFormer(ResFormerConfig.preset("pretrained", image_classes=2)))
+    plain, x = folded(network), torch.randn(1, 3, 70, 64)
+    assert not [module for module in plain.modules() if isinstance(module, PaddedConv | nn.BatchNorm2d)]
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(x).mask_logits, network(x).mask_logits, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(plain(x).class_logits, for_inference(network)(x).class_logits, atol=1e-4, rtol=1e-3)

@@ -99,7 +99,7 @@ class PaddedConv(nn.Conv2d):
         extra = int(self.uneven)
         side = self.kernel_size[0] + extra
         plain = nn.Conv2d(
-            self.in_channels, self.out_channels, side, stride=self.stride, padding=self.before + extra, groups=self.groups,
+            self.in_channels, self.out_channels, side, stride=self.stride[0], padding=self.before + extra, groups=self.groups,
             bias=False,
         )  # fmt: skip
         plain.weight = nn.Parameter(functional.pad(self.weight.detach(), (extra, 0, extra, 0)), requires_grad=False)
@@ -172,6 +172,11 @@ class RectifiedSum(nn.Module):
 
     With the norm as ``a * x + b``, the sum is that of ``x`` bounded at ``-b / a``, times ``a``, plus ``b`` for each cell.
     """
+
+    scale: Tensor
+    shift: Tensor
+    least: Tensor
+    most: Tensor
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
