@@ -140,4 +140,4 @@ def outlined(image: NDArray[np.uint8], mask: NDArray[Any]) -> NDArray[np.uint8]:
 def _wrapped(text: str, width: int) -> str:
     import textwrap
 
-    return "\n".join(textwrap.wrap(text, width))
+    return "\n".join(textwrap.wrap(text.replace("×", "x"), width))  # Pillow's own font has no such sign

@@ -58,7 +58,7 @@ def list_models() -> tuple[ModelEntry, ...]:
     --------
     >>> import napari_resformer as nr
     >>> [entry.name for entry in nr.list_models() if entry.origin == "bundled"]
-    ['colon-biopsy', 'nuclei']
+    ['colon-biopsy', 'nuclei', 'skin-lesion']
     """
     found: dict[str, ModelEntry] = {}
     for origin, folder in (("bundled", _bundled_folder()), ("user", user_folder())):
