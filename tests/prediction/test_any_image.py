@@ -242,7 +242,7 @@ def test_a_plane_without_pixels_costs_no_other(random_model, blank: int) -> None
             assert (result.mask[number] != alone.mask).mean() < 1e-3
             np.testing.assert_allclose(result.scores[number], alone.scores, atol=1e-5)
     notes = " ".join(make_plan(random_model.card, from_array(stack, "ZYX"), device="cpu").notes)
-    assert ("no finite pixel" in notes) == (blank == 0)
+    assert ("The first plane has no finite pixel" in notes) == (blank == 0)
     with pytest.raises(ValueError, match="no finite pixel"):
         nr.predict(random_model, np.full_like(stack, np.nan), axes="ZYX", device="cpu")
 

@@ -387,7 +387,7 @@ def test_what_cannot_work_is_refused_in_words(qtbot: Any, make_fine_tune: Any) -
     widget.pairs.value = [(image, odd)]
     widget.run.native.click()
     assert not widget.busy
-    assert "41 × 40" in widget.message
+    assert "40 × 41 px" in widget.message
     assert "40 × 40" in widget.message
     widget.pairs.value = [(image, None)]
     widget.run.native.click()

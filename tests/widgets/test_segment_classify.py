@@ -227,7 +227,7 @@ def test_the_zoom_is_kept_for_its_layer(qtbot: Any, make_widget: Any, run: Any) 
     widget.image.value = first
     widget.zoom.value = "twice"
     run(widget)
-    assert "zoom 'twice' is no number" in widget.message
+    assert "zoom 'twice' is not a number" in widget.message
     widget.zoom.value = "2"
     qtbot.waitUntil(lambda: "Zoom 2:" in widget.plan_text, timeout=20_000)
     widget.image.value = second

@@ -262,8 +262,11 @@ def blank_note(image: Image, numbers: Sequence[int]) -> str:
 
 def with_blank(plan: Plan, numbers: Sequence[int]) -> tuple[str, ...]:
     """Return a plan's notes once it is known which planes show nothing."""
+    told = blank_note(plan.image, numbers) if numbers else ""
+    if told in plan.notes:
+        return plan.notes
     others = tuple(note for note in plan.notes if not note.endswith(_MEAN_NOTHING))
-    return (*others, blank_note(plan.image, numbers)) if numbers else others
+    return (*others, told) if told else others
 
 
 def gathered_notes(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
