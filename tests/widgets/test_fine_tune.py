@@ -150,7 +150,7 @@ def test_the_best_model_of_a_cancelled_training_can_be_kept(qtbot: Any, make_fin
     qtbot.waitUntil(lambda: not widget.busy, timeout=20_000)
     assert "mine is ready" in widget._panel.summary.lines._parts[0].words
     assert not widget.keep_best.visible
-    assert 2 <= load_model("mine").card.training["epochs_done"] < 4
+    assert 1 <= load_model("mine").card.training["epochs_done"] <= 3  # up to the best epoch, which may be the first
     assert "mine" in widget.model.choices
     qtbot.waitUntil(lambda: widget.run.text == "Resume", timeout=20_000)
     press(qtbot, widget)  # the kept model is of this very training, and may be replaced by its end

@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("napari")
 
+import napari.settings
+
 from napari_resformer.images.words import percent
 from napari_resformer.widgets.base import settings
 from napari_resformer.widgets.base.text import Message, Paragraph
@@ -16,10 +18,12 @@ from napari_resformer.widgets.results.scores import ScoreBars
 from napari_resformer.widgets.sample_data import generated_nuclei, immunohistochemistry
 
 
-def test_settings_come_from_the_preferences(npe2pm: Any, plugin_settings: Any) -> None:
+@pytest.mark.skipif(not hasattr(napari.settings, "get_plugin_settings"), reason="napari has no settings of plugins before 0.9")
+def test_settings_come_from_the_preferences(npe2pm: Any, request: pytest.FixtureRequest) -> None:
     from napari.settings import get_plugin_settings
     from npe2 import PluginManifest
 
+    request.getfixturevalue("plugin_settings")  # of napari's
     if "napari-resformer" not in npe2pm:
         npe2pm.register(PluginManifest.from_distribution("napari-resformer"))
     assert settings.read_settings() == settings.PluginSettings()
@@ -30,9 +34,7 @@ def test_settings_come_from_the_preferences(npe2pm: Any, plugin_settings: Any) -
 
 
 def test_defaults_hold_where_napari_has_no_plugin_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    import napari.settings
-
-    monkeypatch.delattr(napari.settings, "get_plugin_settings")
+    monkeypatch.delattr(napari.settings, "get_plugin_settings", raising=False)
     assert settings.read_settings() == settings.PluginSettings()
 
 
