@@ -122,7 +122,7 @@ def running() -> None:
     stage.planned()
     stage.widget.run.native.click()
     bar = stage.widget._bar
-    stage.wait(120, lambda: bar.maximum() > 0 and bar.value() >= 4)
+    stage.wait(600, lambda: bar.maximum() > 0 and bar.value() >= 4)
     stage.widget.run.native.setFocus()
     stage.wait(0.3)
     stage.save("running")

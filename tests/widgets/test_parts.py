@@ -13,7 +13,7 @@ import napari.settings
 
 from napari_resformer.images.words import percent
 from napari_resformer.widgets.base import settings
-from napari_resformer.widgets.base.text import Message, Paragraph
+from napari_resformer.widgets.base.text import Message, Paragraph, without_options
 from napari_resformer.widgets.results.scores import ScoreBars
 from napari_resformer.widgets.sample_data import generated_nuclei, immunohistochemistry
 
@@ -68,6 +68,18 @@ def test_bars_paint_any_scores_at_any_width(qtbot: Any) -> None:
             bars.resize(width, bars.sizeHint().height() + 1)
             assert not bars.grab().isNull()
     assert bars.minimumSizeHint().width() <= 200
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("name them (--axes) with one letter per dimension", "name them with one letter per dimension"),
+        ("(--instance-labels; in the widget, Labels are: instance labels)", "(Labels are: instance labels)"),
+        ("a -- b (c--d)", "a -- b (c--d)"),
+    ],
+)
+def test_a_dock_names_no_options_of_the_command_line(words: str, left: str) -> None:
+    assert without_options(words) == left
 
 
 def test_long_words_do_not_widen_the_dock(qtbot: Any) -> None:

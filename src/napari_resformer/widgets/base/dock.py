@@ -20,7 +20,7 @@ from napari_resformer.widgets.base.fields import CANCEL, CANCELLING
 from napari_resformer.widgets.base.job import DockJob
 from napari_resformer.widgets.base.lifetime import Lifetime, share_tabs
 from napari_resformer.widgets.base.progress import Activity, RunBar
-from napari_resformer.widgets.base.text import Message, scrollable
+from napari_resformer.widgets.base.text import Message, scrollable, without_options
 
 if TYPE_CHECKING:
     import napari
@@ -196,14 +196,14 @@ class JobDock(Container[Any]):
         """Tell why Run would not work; empty if it would."""
         if refusal or self.message == self._refusal:  # other news, such as a failed run, stay until the next run
             self._say(refusal, warning=True)
-        self._refusal = refusal
+        self._refusal = without_options(refusal)
 
     def _say_error(self, error: Exception) -> None:
         """Tell what went wrong in napari's own process."""
         self._say(describe(error).text, warning=True)
 
     def _say(self, words: str, *, warning: bool = False) -> None:
-        self._message.say(words, warning=warning)
+        self._message.say(without_options(words), warning=warning)
 
     # ------------------------------------------------------------------------------------------------------------- run
     def _press(self, *_: Any) -> None:

@@ -116,6 +116,11 @@ class ScrollingWords(QScrollArea):
         self.setMinimumWidth(1)
 
 
+def without_options(words: str) -> str:
+    """Leave out options of the command line, which a dock does not have: `` (--axes)``, ``--instance-labels; in the widget,``."""
+    return re.sub(r" \(--[a-z-]+\)", "", re.sub(r"--[a-z-]+; in the widget, ", "", words))
+
+
 def scrollable(widget: QWidget) -> QWidget:
     """Put the contents of a widget into a scroll area inside it, so that a dock may be lower than they are.
 

@@ -10,7 +10,7 @@ from napari_resformer.events import EpochDone, Notice
 from napari_resformer.training.history import EpochPoint, history_row
 from napari_resformer.training.session import SessionCheck, Trained
 from napari_resformer.training.words import counted, share
-from napari_resformer.widgets.base.text import Lines, Message, Paragraph, ScrollingWords
+from napari_resformer.widgets.base.text import Lines, Message, Paragraph, ScrollingWords, without_options
 from napari_resformer.widgets.train.curves import Curves
 from napari_resformer.widgets.train.summary import Summary
 
@@ -117,4 +117,4 @@ def small_print(trained: Trained) -> list[str]:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return without_options(text[:1].upper() + text[1:])
