@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,11 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core; read when torch starts
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Settings of napari's own for each process of the tests: two that write one file at a time leave a broken one, and the user's
+# are none of our business. Read when napari is imported.
+_settings = tempfile.TemporaryDirectory(prefix="resformer-settings-", ignore_cleanup_errors=True)
+os.environ["NAPARI_CONFIG"] = str(Path(_settings.name) / "settings.yaml")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -52,6 +52,13 @@ def test_the_labels_follow_the_sliders_of_their_image(open_widget: Any, run: Any
         assert [shown[name] for name in ("left", "middle", "right")] == stored
 
 
+def test_the_settings_of_napari_are_not_the_users(open_widget: Any) -> None:
+    from napari.settings import get_settings
+
+    open_widget()
+    assert "resformer-settings-" in str(get_settings().config_path)
+
+
 def test_a_sample_image_from_the_menu(open_widget: Any, run: Any, qtbot: Any) -> None:
     viewer, _, widget = open_widget(show=True)
     viewer.open_sample(PLUGIN, "immunohistochemistry")
