@@ -70,7 +70,7 @@ def share_tabs(widget: QWidget, title: str) -> None:
     dock.setProperty(_OURS, True)
     dock.setWindowTitle(title.replace("&", "&&"))
     _shorten_title(dock, title)
-    for moved in (dock.topLevelChanged, dock.dockLocationChanged):  # napari makes the title anew then
+    for moved in (dock.topLevelChanged, dock.dockLocationChanged, dock.visibilityChanged):  # napari makes the title anew then
         moved.connect(lambda *_: QTimer.singleShot(0, partial(_shorten_title, dock, title)))
     area = window.dockWidgetArea(dock)
     for other in window.findChildren(QDockWidget):
