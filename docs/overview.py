@@ -23,7 +23,7 @@ from napari_resformer.images.words import percent
 from napari_resformer.io.read import read_image
 
 TARGET = Path(__file__).parent / "images" / "overview.png"
-SIDE, GAP, TEXT = 300, 18, 92
+SIDE, GAP, TEXT = 258, 18, 92
 
 
 def main() -> None:

@@ -75,6 +75,15 @@ def test_a_sample_image_from_the_menu(open_widget: Any, run: Any, qtbot: Any) ->
     assert widget.native.parent().minimumSizeHint().width() <= 260
 
 
+def test_fields_begin_in_one_line_though_there_was_no_image_at_first(open_widget: Any, qtbot: Any) -> None:
+    viewer, _, widget = open_widget(show=True)
+    viewer.add_image(np.zeros((40, 40)), name="later")
+    qtbot.wait(100)
+    shown = [field.native for field in (widget.image, widget.model, widget.axes, widget.zoom, widget.device)]
+    assert all(field.isVisible() for field in shown)
+    assert len({field.mapTo(widget.native, field.rect().topLeft()).x() for field in shown}) == 1
+
+
 @pytest.mark.parametrize("shape", [(64, 72), (12, 48, 56)], ids=["plane", "volume"])
 def test_run_in_a_3d_view(open_widget: Any, run: Any, qtbot: Any, shape: tuple[int, ...]) -> None:
     viewer, _, widget = open_widget(show=True)

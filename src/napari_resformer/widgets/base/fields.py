@@ -82,7 +82,8 @@ def align_labels(*forms: QWidget) -> None:
     layouts = [form.layout() for form in forms]
     rows = [layout.itemAt(place).widget() for layout in layouts for place in range(layout.count())]  # type: ignore[union-attr]
     fields = [row for row in rows if row is not None and isinstance(row.layout(), QHBoxLayout)]  # a label and its field
-    labels = [row.findChild(QLabel) for row in fields if row.findChild(QComboBox) or row.findChild(QLineEdit)]
+    kinds = (QComboBox, QLineEdit)  # compared with None: an empty list of choices is false
+    labels = [row.findChild(QLabel) for row in fields if any(row.findChild(kind) is not None for kind in kinds)]
     width = max(label.sizeHint().width() for label in labels)
     for label in labels:
         label.setFixedWidth(width)
